@@ -1,0 +1,13 @@
+"""The Django application."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+
+
+class RaftDjangoConfig(AppConfig):
+    """Registers checks; starts no thread and opens no socket."""
+
+    name = "raftdjango"
+    verbose_name = "Raft cluster"
+    default_auto_field = "django.db.models.BigAutoField"

@@ -1,0 +1,106 @@
+"""A worker's way to its node: the interface that the database backend commits through.
+
+Two implementations: `raftdjango.client.socket.SocketClient` (a framed Unix socket to this machine's
+raftnode) and `raftdjango.testing.consensus.InProcessClient` (tests: no processes, no sockets).
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from raftdjango.writeset import Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a proposal, told after the local database shows it."""
+
+    verdict: Verdict
+    log_index: int
+    winner_index: int = 0
+    """On conflict, a hint: applied index at which the winner is visible locally."""
+    keys: Mapping[str, range] = field(default_factory=dict)
+    """Blocks of keys handed out along with the answer."""
+
+
+class NodeClient(Protocol):
+    """One per database connection; not shared between threads."""
+
+    transaction_bytes_max: int
+    """Largest encoded command that the node takes."""
+
+    def cluster_time_ms(self) -> int:
+        """Present estimate of cluster time, for `expires_at_ms`."""
+
+    def propose(
+        self,
+        proposal_id: bytes,
+        command: bytes,
+        *,
+        timeout_s: float,
+        want_keys: Mapping[str, int] | None = None,
+    ) -> Outcome:
+        """Propose and wait until this node has applied the entry.
+
+        The same id is proposed again if the node restarts before the deadline.  Raises
+        `ClusterUnavailable`, `CommitUncertain`, `TransactionTooLarge`.
+        """
+
+    def refresh(self, *, timeout_s: float) -> int:
+        """Wait until this node has applied all that was committed when asked; the index applied."""
+
+    def lease_keys(self, table: str, count: int, *, timeout_s: float) -> range:
+        """A block of auto-increment keys that nobody else will ever be given."""
+
+    def status(self, *, timeout_s: float) -> dict[str, Any]:
+        """What `raftctl status --json` prints."""
+
+    def close(self) -> None:
+        """Release the connection; the client may be used again and reconnects."""
+
+
+class ProposalIds:
+    """Proposal ids of this process: 16 random bytes and a counter, anew after a fork."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._pid = -1
+        self._process = b""
+        self._counter = 0
+
+    def next(self) -> bytes:
+        """24 bytes that were never given before."""
+        with self._lock:
+            if self._pid != os.getpid():
+                self._pid, self._process, self._counter = os.getpid(), os.urandom(16), 0
+            self._counter += 1
+            return self._process + self._counter.to_bytes(8, "big")
+
+
+proposal_ids = ProposalIds()
+
+
+_factories: dict[str, Callable[[], NodeClient]] = {}
+
+
+def use_client(alias: str, factory: Callable[[], NodeClient] | None) -> None:
+    """Have `connect(alias)` call `factory` from now on (the test mode does); None undoes it."""
+    if factory is None:
+        _factories.pop(alias, None)
+    else:
+        _factories[alias] = factory
+
+
+def connect(alias: str) -> NodeClient:
+    """A client of this machine's node for one database alias.  Connects at its first call."""
+    if factory := _factories.get(alias):
+        return factory()
+    from raftdjango.client.socket import SocketClient
+
+    return SocketClient(alias)

@@ -9,7 +9,7 @@ SHM = Path("/dev/shm")
 FOLDER = Path(tempfile.gettempdir())
 TEST_FOLDER = SHM if SHM.is_dir() else FOLDER
 
-SECRET_KEY = "tests"  # noqa: S105
+SECRET_KEY = "tests"
 DEBUG = False
 USE_TZ = True
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"

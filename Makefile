@@ -1,0 +1,61 @@
+# What there is to do here.  `make demo` and `make test` need only python3 and make.
+
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+SEEDS ?= 10000
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+
+.DEFAULT_GOAL := help
+.PHONY: help demo demo-clean test test-fast test-django check proto soak bench clean
+
+help: ## Show this
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+$(VENV)/.demo: pyproject.toml
+	@test -x $(BIN)/python || (echo "Making $(VENV) ..." && $(PYTHON) -m venv $(VENV))
+	@echo "Installing what the demo needs ..."
+	@$(PIP) install --upgrade pip && $(PIP) install --editable '.[demo]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml
+	@test -x $(BIN)/python || (echo "Making $(VENV) ..." && $(PYTHON) -m venv $(VENV))
+	@echo "Installing what the tests need ..."
+	@$(PIP) install --upgrade pip && $(PIP) install --editable '.[dev]'
+	@touch $@ $(VENV)/.demo
+
+demo: $(VENV)/.demo ## Three nodes and the booking site on this machine; Ctrl-C stops them
+	@$(BIN)/python manage.py demo
+
+demo-clean: ## Forget the demo's data
+	@test ! -e .demo || ! test -x $(BIN)/python || $(BIN)/python manage.py demo --stop
+	rm -rf .demo
+
+test: $(VENV)/.dev ## Everything: unit, simulation, real clusters, browser, Django's own suite
+	$(BIN)/python -m pytest
+	$(BIN)/python -m tests.django_suite
+
+test-fast: $(VENV)/.dev ## Without real clusters, browser and Django's suite
+	$(BIN)/python -m pytest -m 'not cluster and not browser'
+
+test-django: $(VENV)/.dev ## The part of Django's own suite that touches the database (LABELS=...)
+	$(BIN)/python -m tests.django_suite $(LABELS)
+
+check: $(VENV)/.dev ## Lint, types, generated code, migrations
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m tests.protobuf --check
+	$(BIN)/python manage.py makemigrations --check --dry-run
+
+proto: $(VENV)/.dev ## Generate the protobuf modules
+	$(BIN)/python -m tests.protobuf
+
+soak: $(VENV)/.dev ## The simulator on SEEDS=10000 seeds
+	$(BIN)/python -m tests.sim $(SEEDS)
+
+bench: $(VENV)/.dev ## Stock SQLite, PostgreSQL with quorum standbys and this, side by side
+	$(BIN)/python -m benchmarks $(ARGS)
+
+clean: ## Remove what tools left
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist ./*.egg-info artifacts

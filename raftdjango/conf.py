@@ -84,7 +84,9 @@ def raw_settings() -> dict[str, Any]:
 def replicated_aliases() -> list[str]:
     """`DATABASES` aliases that are replicated, in the order of the setting."""
     return [
-        alias for alias, config in django_settings.DATABASES.items() if config.get("ENGINE") == ENGINE
+        alias
+        for alias, config in django_settings.DATABASES.items()
+        if config.get("ENGINE") == ENGINE
     ]
 
 
@@ -113,7 +115,9 @@ def get_settings() -> Settings:
     raw = {str(key).lower(): value for key, value in raw_settings().items()}
     if unknown := sorted(set(raw) - {f.name for f in fields(Settings)}):
         names = ", ".join(name.upper() for name in unknown)
-        raise ImproperlyConfigured(f"RAFTDJANGO has unknown keys: {names}. Known: {', '.join(KEYS)}.")
+        raise ImproperlyConfigured(
+            f"RAFTDJANGO has unknown keys: {names}. Known: {', '.join(KEYS)}."
+        )
     raw.setdefault("node_id", os.environ.get(NODE_ID_VARIABLE) or "n1")
     raw["nodes"] = dict(raw.get("nodes") or {raw["node_id"]: DEFAULT_URL})
     raw["secret_fallbacks"] = tuple(raw.get("secret_fallbacks", ()))

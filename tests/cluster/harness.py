@@ -1,0 +1,280 @@
+"""Real clusters: raftnode processes on the loopback, and workers that use their nodes."""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import re
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PATIENCE_S = 60.0
+
+
+def wait_until(condition: Callable[[], Any], what: str, timeout_s: float = PATIENCE_S) -> Any:
+    """Poll until true and return what was true; a failure names what never came."""
+    deadline = time.monotonic() + timeout_s
+    while not (value := condition()):
+        if time.monotonic() > deadline:
+            raise AssertionError(f"waited {timeout_s:.0f} s for {what}")
+        time.sleep(0.02)
+    return value
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports that nobody listens on now."""
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for sock in sockets:
+            sock.bind(("127.0.0.1", 0))
+        return [sock.getsockname()[1] for sock in sockets]
+    finally:
+        for sock in sockets:
+            sock.close()
+
+
+class WorkerError(Exception):
+    """A script raised; `.kind` is the class's name."""
+
+    def __init__(self, kind: str, message: str, trace: str) -> None:
+        super().__init__(f"{kind}: {message}\n{trace}")
+        self.kind = kind
+        self.message = message
+
+
+class Worker:
+    """A process that runs scripts on one node, one at a time."""
+
+    def __init__(self, environment: dict[str, str], log: Path) -> None:
+        self._log = log.open("a")
+        self.process = subprocess.Popen(
+            [sys.executable, "-m", "tests.cluster.worker"],
+            cwd=ROOT,
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            text=True,
+        )
+        self._answers: queue.Queue[str] = queue.Queue()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
+        self.result()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        for line in self.process.stdout:
+            self._answers.put(line)
+        self._answers.put("")
+
+    def begin(self, script: str, *arguments: Any) -> Worker:
+        """Start a script; `result()` awaits it."""
+        assert self.process.stdin is not None
+        self.process.stdin.write(json.dumps([script, arguments]) + "\n")
+        self.process.stdin.flush()
+        return self
+
+    def result(self, timeout_s: float = PATIENCE_S) -> Any:
+        """What the script returned; raises `WorkerError` where it raised."""
+        try:
+            line = self._answers.get(timeout=timeout_s)
+        except queue.Empty:
+            raise AssertionError(f"a worker did not answer within {timeout_s:.0f} s") from None
+        if not line:
+            raise AssertionError(f"a worker died: {Path(self._log.name).read_text()[-2000:]}")
+        answer = json.loads(line)
+        if "error" in answer:
+            raise WorkerError(answer["error"], answer["message"], answer["traceback"])
+        return answer["result"]
+
+    def call(self, script: str, *arguments: Any, timeout_s: float = PATIENCE_S) -> Any:
+        """Run a script to its end."""
+        return self.begin(script, *arguments).result(timeout_s)
+
+    def signal(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        for stream in (self.process.stdin, self.process.stdout, self._log):
+            assert stream is not None
+            stream.close()
+        self._reader.join()
+
+
+class Cluster:
+    """Nodes `n1`... in one folder."""
+
+    def __init__(self, folder: Path, size: int = 3, **raftdjango: Any) -> None:
+        self.folder = folder
+        self.names = [f"n{n + 1}" for n in range(size)]
+        self.urls = {
+            name: f"http://127.0.0.1:{port}"
+            for name, port in zip(self.names, free_ports(size), strict=True)
+        }
+        self.settings = {"SECRET": "tests", **raftdjango}
+        self.nodes: dict[str, subprocess.Popen[bytes]] = {}
+        self.workers: list[Worker] = []
+        for name in self.names:
+            (folder / name).mkdir(parents=True)
+
+    def environment(self, name: str) -> dict[str, str]:
+        """Environment of any process of a node."""
+        node = {
+            "database": str(self.database(name)),
+            "raftdjango": {
+                "NODE_ID": name,
+                "NODES": self.urls,
+                "DATA_DIR": str(self.folder / name / "raft"),
+                **self.settings,
+            },
+        }
+        return os.environ | {
+            "DJANGO_SETTINGS_MODULE": "tests.cluster.project.settings",
+            "CLUSTER_NODE": json.dumps(node),
+        }
+
+    def database(self, name: str) -> Path:
+        return self.folder / name / "db.sqlite3"
+
+    def log_of(self, name: str) -> str:
+        """What a node has printed, over all its lives."""
+        return (self.folder / name / "raftnode.log").read_text()
+
+    def start(self, *names: str) -> None:
+        """Start nodes (all, if none is named)."""
+        for name in names or self.names:
+            with (self.folder / name / "raftnode.log").open("ab") as log:
+                self.nodes[name] = subprocess.Popen(
+                    [sys.executable, "-m", "django", "raftnode"],
+                    cwd=ROOT,
+                    env=self.environment(name),
+                    stdout=log,
+                    stderr=subprocess.STDOUT,
+                )
+
+    def signal(self, number: int, *names: str) -> None:
+        """Send one signal to nodes, at the same moment."""
+        for name in names or self.names:
+            self.nodes[name].send_signal(number)
+
+    def kill(self, *names: str) -> None:
+        """`kill -9`."""
+        self.signal(signal.SIGKILL, *names)
+        for name in names or self.names:
+            self.nodes[name].wait()
+
+    def stop(self, name: str) -> int:
+        """Ask politely; the exit code."""
+        self.nodes[name].send_signal(signal.SIGTERM)
+        return self.nodes[name].wait(PATIENCE_S)
+
+    def manage(self, name: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run a management command on a node, to its end."""
+        return subprocess.run(
+            [sys.executable, "-m", "django", *arguments],
+            cwd=ROOT,
+            env=self.environment(name),
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE_S,
+            check=False,
+        )
+
+    def status(self, name: str) -> dict[str, Any] | None:
+        """`raftctl status --json`; None while the node does not answer."""
+        done = self.manage(name, "raftctl", "status", "--json")
+        return json.loads(done.stdout) if done.returncode == 0 else None
+
+    def leader(self, *among: str) -> str:
+        """Wait until the nodes agree on a leader among themselves."""
+        names = among or tuple(self.names)
+
+        def agreed() -> str | None:
+            seen = [self.status(name) for name in names]
+            leaders = {status["leader"] for status in seen if status}
+            return (
+                leaders.pop() if all(seen) and len(leaders) == 1 and leaders <= set(names) else None
+            )
+
+        leader = wait_until(agreed, f"a leader that {', '.join(names)} agree on")
+        assert isinstance(leader, str)
+        return leader
+
+    def worker(self, name: str) -> Worker:
+        """A new worker on a node."""
+        worker = Worker(self.environment(name), self.folder / name / "worker.log")
+        self.workers.append(worker)
+        return worker
+
+    def followers(self) -> list[str]:
+        leader = self.leader()
+        return [name for name in self.names if name != leader]
+
+    def assert_equal(self, names: Iterable[str] = ()) -> None:
+        """Wait for equal applied indexes, then compare all databases row for row."""
+        names = list(names) or self.names
+        wait_until(
+            lambda: len({applied_index(self.database(name)) for name in names}) == 1,
+            "equal applied indexes",
+        )
+        contents = {name: dump(self.database(name)) for name in names}
+        first = contents[names[0]]
+        for name in names[1:]:
+            for table in first.keys() | contents[name].keys():
+                assert first.get(table) == contents[name].get(table), (table, names[0], name)
+
+    def assert_quiet_logs(self) -> None:
+        """No node has printed a traceback."""
+        for name in self.names:
+            assert not re.search(r"^Traceback", self.log_of(name), re.MULTILINE), self.log_of(name)[
+                -3000:
+            ]
+
+    def close(self) -> None:
+        for worker in self.workers:
+            worker.close()
+        for process in self.nodes.values():
+            if process.poll() is None:
+                process.send_signal(signal.SIGCONT)
+                process.kill()
+                process.wait()
+
+
+def applied_index(path: Path) -> int:
+    """How far a node's database has come."""
+    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+    try:
+        return int(connection.execute("SELECT applied_index FROM raftdjango_state").fetchone()[0])
+    finally:
+        connection.close()
+
+
+def dump(path: Path) -> dict[str, list[tuple[Any, ...]]]:
+    """Every row of every table, the product's own and SQLite's included."""
+    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+    try:
+        tables = [
+            row[0]
+            for row in connection.execute("SELECT name FROM sqlite_master WHERE type='table'")
+        ]
+        contents = {
+            name: sorted(connection.execute(f'SELECT * FROM "{name}"').fetchall(), key=repr)
+            for name in tables
+        }
+        schema = "SELECT type, name, tbl_name, sql FROM sqlite_master"
+        contents["sqlite_master"] = sorted(connection.execute(schema).fetchall(), key=repr)
+        return contents
+    finally:
+        connection.close()

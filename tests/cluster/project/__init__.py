@@ -1,0 +1,1 @@
+"""The Django project that the real clusters of the tests run."""

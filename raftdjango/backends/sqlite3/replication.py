@@ -48,8 +48,21 @@ class Replication:
         """The table as write-sets name it; None if it cannot be replicated by rows."""
         raise NotImplementedError
 
-    def propose_blind(self, operation: BlindOperation, *, table: str) -> Verdict:
-        """Have the applier execute `operation`; the verdict, always an applied one.
+    def holds_write_lock(self) -> bool:
+        """Whether this connection's transaction has written, so that nothing may be proposed now.
+
+        The compilers then take keys from the snapshot instead of asking the node for a lease.
+        """
+        raise NotImplementedError
+
+    def begin_immediate_once(self) -> None:
+        """Take the write lock at once in the next outermost block (`atomic_retry`, after a defeat)."""
+        raise NotImplementedError
+
+    def propose_blind(self, *operations: BlindOperation, table: str) -> Verdict:
+        """Have the applier execute the operations, as one entry; the verdict, always an applied one.
+
+        Several only for the rows of one INSERT; `Verdict.rows` has one row for each that returns.
 
         Raises `IntegrityError`, `TransactionConflict` and the rest of `raftdjango.exceptions`.
         Runs again by itself when the schema version had moved but `table` is as before.

@@ -120,14 +120,7 @@ class BlindDelete:
 
 
 Operation = (
-    Insert
-    | Update
-    | Delete
-    | ValidatedRead
-    | Statement
-    | BlindInsert
-    | BlindUpdate
-    | BlindDelete
+    Insert | Update | Delete | ValidatedRead | Statement | BlindInsert | BlindUpdate | BlindDelete
 )
 
 

@@ -1,0 +1,76 @@
+"""A log entry's data: its parts and its codec.  Knows neither Django nor a database.
+
+What is here is shared by the side that writes entries (`raftdjango.backends`) and the side that
+applies them (`raftdjango.applier`).
+"""
+
+from __future__ import annotations
+
+from raftdjango.writeset.codec import (
+    decode_command,
+    decode_verdict,
+    encode_command,
+    encode_verdict,
+)
+from raftdjango.writeset.errors import MalformedCommand
+from raftdjango.writeset.parts import (
+    Barrier,
+    BindIncarnation,
+    BlindDelete,
+    BlindInsert,
+    BlindUpdate,
+    Body,
+    Command,
+    Delete,
+    FormCluster,
+    Insert,
+    KeyLease,
+    MigrationLock,
+    Operation,
+    Pins,
+    Row,
+    Statement,
+    Table,
+    Update,
+    ValidatedRead,
+    Value,
+    Verdict,
+    VerdictKind,
+    WriteSet,
+)
+from raftdjango.writeset.rows import pack_row, row_digest, storage_row, unpack_row
+
+__all__ = [
+    "Barrier",
+    "BindIncarnation",
+    "BlindDelete",
+    "BlindInsert",
+    "BlindUpdate",
+    "Body",
+    "Command",
+    "Delete",
+    "FormCluster",
+    "Insert",
+    "KeyLease",
+    "MalformedCommand",
+    "MigrationLock",
+    "Operation",
+    "Pins",
+    "Row",
+    "Statement",
+    "Table",
+    "Update",
+    "ValidatedRead",
+    "Value",
+    "Verdict",
+    "VerdictKind",
+    "WriteSet",
+    "decode_command",
+    "decode_verdict",
+    "encode_command",
+    "encode_verdict",
+    "pack_row",
+    "row_digest",
+    "storage_row",
+    "unpack_row",
+]

@@ -1,0 +1,7 @@
+"""What is wrong with bytes that should be a command or a verdict."""
+
+from __future__ import annotations
+
+
+class MalformedCommand(ValueError):  # noqa: N818 - named like the fault it reports
+    """The bytes are no command or verdict that this version understands."""

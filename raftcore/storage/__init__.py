@@ -1,0 +1,25 @@
+"""The durable log, and its twin in memory."""
+
+from raftcore.storage.errors import (
+    LogDamaged,
+    LogFailed,
+    LogLocked,
+    LogVersionUnknown,
+    StorageError,
+)
+from raftcore.storage.memory import MemoryLog
+from raftcore.storage.protocol import LogReader, LogStore
+from raftcore.storage.wal import SEGMENT_BYTES, WriteAheadLog
+
+__all__ = [
+    "SEGMENT_BYTES",
+    "LogDamaged",
+    "LogFailed",
+    "LogLocked",
+    "LogReader",
+    "LogStore",
+    "LogVersionUnknown",
+    "MemoryLog",
+    "StorageError",
+    "WriteAheadLog",
+]

@@ -1,0 +1,64 @@
+"""What can go wrong with a log on disk; each says whose move is next."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+
+class StorageError(Exception):
+    """Base of the log's own errors."""
+
+
+class LogDamaged(StorageError):
+    """The disk gave back something else than was written.  Nothing was changed.
+
+    Starting with what is left would forget votes and acknowledged entries, so it is refused.
+    """
+
+    def __init__(self, path: Path, offset: int, what: str) -> None:
+        super().__init__(
+            f"The Raft log is damaged: {path}, offset {offset}: {what}. The file was left as it is. "
+            "Check the disk. This node must not go on with what is left of its log: let it come back "
+            "as a new member, with a new node id and an empty data directory."
+        )
+        self.path = path
+        self.offset = offset
+        self.what = what
+
+
+class LogLocked(StorageError):
+    """Another process has this log open."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(
+            f"The Raft log in {folder} is in use by another process. Stop that one first."
+        )
+        self.folder = folder
+
+
+class LogVersionUnknown(StorageError):
+    """The log was written by another version of this program."""
+
+    def __init__(self, found: int, known: int) -> None:
+        super().__init__(
+            f"The Raft log has format version {found}; this program reads version {known}. "
+            "Start it with the version of the program that wrote it."
+        )
+
+
+class LogFailed(StorageError):
+    """A write or a sync failed.  Final: what reached the disk is unknown until the next start."""
+
+
+def log_failed(folder: Path, doing: str, error: OSError) -> LogFailed:
+    """The `LogFailed` for a failed operation, with what to do about it."""
+    if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        advice = "The disk is full: make room there and start the node again."
+    elif error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+        advice = "Make the folder writable for this user and start the node again."
+    else:
+        advice = (
+            "Check the disk and start the node again; what was acknowledged is on its peers too."
+        )
+    return LogFailed(f"The Raft log in {folder} cannot go on: {doing} failed ({error}). {advice}")

@@ -1,0 +1,111 @@
+"""Where each entry is: the terms of all entries and the frames that hold them, in flat arrays.
+
+A million entries take 8 MB for their terms; frames take 24 bytes each.
+"""
+
+from __future__ import annotations
+
+from array import array
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """A stretch of entries to be read from one frame."""
+
+    segment: int
+    offset: int
+    length: int
+    skip: int
+    """Entries of the frame before the first that is wanted."""
+    count: int
+
+
+class LogIndex:
+    """The log's extent and terms, and which frame holds what.
+
+    Frames begin at strictly rising indexes.  A frame may hold entries beyond the next one's begin:
+    those were replaced by it.
+    """
+
+    def __init__(self, first_index: int = 1) -> None:
+        self.first_index = first_index
+        self._terms = array("Q")
+        self._frame_first = array("Q")
+        self._frame_segment = array("I")
+        self._frame_offset = array("Q")
+        self._frame_length = array("I")
+
+    @property
+    def last_index(self) -> int:
+        return self.first_index + len(self._terms) - 1
+
+    def term(self, index: int) -> int:
+        if index == 0:
+            return 0
+        if not self.first_index <= index <= self.last_index:
+            raise IndexError(index)
+        return self._terms[index - self.first_index]
+
+    def replace_from(self, first: int, terms: Iterable[int]) -> None:
+        """Forget all from `first` on, then continue with entries of these terms."""
+        position = first - self.first_index
+        if not 0 <= position <= len(self._terms):
+            raise IndexError(first)
+        if position < len(self._terms):
+            del self._terms[position:]
+            keep = bisect_left(self._frame_first, first)
+            for column in (
+                self._frame_first,
+                self._frame_segment,
+                self._frame_offset,
+                self._frame_length,
+            ):
+                del column[keep:]
+        self._terms.extend(terms)
+
+    def add_frame(self, first: int, segment: int, offset: int, length: int) -> None:
+        """Entries from `first` on are in this frame."""
+        self._frame_first.append(first)
+        self._frame_segment.append(segment)
+        self._frame_offset.append(offset)
+        self._frame_length.append(length)
+
+    def spans(self, first: int, last: int, bytes_max: int) -> list[Span]:
+        """The frames to read, in order, for entries `first` to `last`, all of them in frames.
+
+        At least one, then no more than `bytes_max` bytes of them.
+        """
+        found: list[Span] = []
+        frame = bisect_right(self._frame_first, first) - 1
+        while first <= last:
+            bytes_max -= self._frame_length[frame]
+            if found and bytes_max < 0:
+                break
+            begin = self._frame_first[frame]
+            following = frame + 1
+            stop = last + 1
+            if following < len(self._frame_first):
+                stop = min(stop, self._frame_first[following])
+            found.append(
+                Span(
+                    self._frame_segment[frame],
+                    self._frame_offset[frame],
+                    self._frame_length[frame],
+                    first - begin,
+                    stop - first,
+                )
+            )
+            first = stop
+            frame = following
+        return found
+
+
+def check_range(first: int, last: int, first_index: int, last_index: int) -> None:
+    """Raise `IndexError` unless both ends are within the log and in order."""
+    if not first_index <= first <= last <= last_index:
+        raise IndexError(
+            f"entries {first} to {last} of a log that holds {first_index} to {last_index}"
+        )

@@ -1,0 +1,68 @@
+"""Between entries and the records that frames carry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import count, islice
+
+from google.protobuf.message import DecodeError
+
+from raftcore.storage import record_pb2
+from raftcore.types import Entry, EntryKind, HardState
+
+_KINDS = {int(kind): kind for kind in EntryKind}
+_KNOWN_KINDS = bytes(_KINDS)
+
+
+def encode_record(hard_state: HardState | None, entries: Sequence[Entry]) -> bytes:
+    """A record of a run of entries, with the hard state where one is given."""
+    record = record_pb2.Record(
+        first_index=entries[0].index if entries else 0,
+        terms=[entry.term for entry in entries],
+        times_ms=[entry.time_ms for entry in entries],
+        kinds=bytes([entry.kind for entry in entries]),
+        data=[entry.data for entry in entries],
+    )
+    if hard_state is not None:
+        record.hard_state.current_term = hard_state.current_term
+        if hard_state.voted_for is not None:
+            record.hard_state.voted_for = hard_state.voted_for
+    return record.SerializeToString()
+
+
+def decode_record(payload: bytes) -> record_pb2.Record:
+    """Read a record; raises `ValueError` if it is none, or if its columns disagree."""
+    try:
+        record = record_pb2.Record.FromString(payload)
+    except DecodeError as error:
+        raise ValueError(str(error)) from error
+    length = len(record.terms)
+    if not len(record.times_ms) == len(record.kinds) == len(record.data) == length:
+        raise ValueError("columns of different lengths")
+    if record.kinds.translate(None, _KNOWN_KINDS):
+        raise ValueError("an entry of a kind that this program does not know")
+    return record
+
+
+def record_hard_state(record: record_pb2.Record) -> HardState | None:
+    """The hard state in a record, if it has one."""
+    if not record.HasField("hard_state"):
+        return None
+    stored = record.hard_state
+    return HardState(
+        stored.current_term, stored.voted_for if stored.HasField("voted_for") else None
+    )
+
+
+def record_entries(record: record_pb2.Record, skip: int, wanted: int) -> Iterator[Entry]:
+    """Up to `wanted` entries of a record, leaving out the first `skip`."""
+    rows = zip(
+        count(record.first_index),
+        record.terms,
+        record.kinds,
+        record.times_ms,
+        record.data,
+        strict=False,
+    )
+    for index, term, kind, time_ms, data in islice(rows, skip, skip + wanted):
+        yield Entry(index, term, _KINDS[kind], time_ms, data)

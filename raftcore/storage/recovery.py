@@ -1,0 +1,141 @@
+"""Reading the log back at start: replay, repair of a torn tail, refusal of damage."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from raftcore.storage.disk import Disk
+from raftcore.storage.errors import LogDamaged
+from raftcore.storage.folder import FIRST_SEQUENCE, SegmentFolder
+from raftcore.storage.index import LogIndex
+from raftcore.storage.record import decode_record, record_hard_state
+from raftcore.storage.segment import (
+    FRAME_OVERHEAD_BYTES,
+    HEADER_BYTES,
+    decode_header,
+    frame_follows,
+    is_zero,
+    looks_torn,
+    read_frame,
+    written_bytes,
+)
+from raftcore.types import HardState
+
+
+@dataclass(slots=True)
+class Recovered:
+    """What the segments hold, and where writing goes on."""
+
+    index: LogIndex = field(default_factory=LogIndex)
+    hard_state: HardState = field(default_factory=HardState)
+    chain: int = 0
+    """The crc of the last frame."""
+    sequence: int = FIRST_SEQUENCE - 1
+    """The segment written last; one less than the first if none was begun."""
+    offset: int = HEADER_BYTES
+    """Where its next frame goes."""
+    size: int = 0
+    """Size of that segment's file."""
+
+
+def recover(folder: SegmentFolder, disk: Disk) -> Recovered:
+    """Replay all segments.  Raises `LogDamaged`; then no file was changed."""
+    state = Recovered()
+    sequences = folder.sequences()
+    for expected, sequence in enumerate(sequences, FIRST_SEQUENCE):
+        if sequence != expected:
+            raise LogDamaged(folder.segment(expected), 0, "this segment is missing")
+    if sequences and _reset_if_not_begun(folder.segment(sequences[-1]), disk):
+        sequences.pop()
+    content = b""
+    for sequence in sequences:
+        content = disk.read(folder.segment(sequence))
+        _check_header(folder, sequence, content, state)
+        state.sequence = sequence
+        _replay(folder.segment(sequence), content, state)
+    if sequences:
+        state.size = len(content)
+        _settle_tail(folder.segment(sequences[-1]), content, state.offset, disk)
+    return state
+
+
+def _reset_if_not_begun(path: Path, disk: Disk) -> bool:
+    """Whether the newest segment is one made ahead; a header cut short is wiped.
+
+    A header is durable before the first frame is written, so without frames nothing is lost.
+    """
+    content = disk.read(path)
+    if decode_header(content) is not None:
+        return False
+    if not is_zero(content, HEADER_BYTES):
+        raise LogDamaged(path, 0, "the segment's header is not what was written")
+    if not is_zero(content, 0):
+        _wipe(path, content, 0, disk)
+    return True
+
+
+def _check_header(folder: SegmentFolder, sequence: int, content: bytes, state: Recovered) -> None:
+    path = folder.segment(sequence)
+    header = decode_header(content)
+    if header is None:
+        raise LogDamaged(path, 0, "the segment's header is not what was written")
+    if header.sequence != sequence:
+        raise LogDamaged(path, 0, f"this is segment {header.sequence}")
+    if header.chain != state.chain or header.first_index > state.index.last_index + 1:
+        # The segment before ends too early: that is where the trouble is, if there is one.
+        if state.sequence >= FIRST_SEQUENCE:
+            path, offset = folder.segment(state.sequence), state.offset
+            raise LogDamaged(path, offset, "a record that was written here is damaged or missing")
+        raise LogDamaged(path, 0, "earlier segments are missing")
+
+
+def _replay(path: Path, content: bytes, state: Recovered) -> None:
+    """Take in every whole frame of a segment; stop at the first that is none."""
+    index = state.index
+    offset = HEADER_BYTES
+    while (frame := read_frame(content, offset)) is not None:
+        payload, previous, crc = frame
+        if previous != state.chain:
+            raise LogDamaged(path, offset, "a record is missing before this one")
+        try:
+            record = decode_record(payload)
+            length = FRAME_OVERHEAD_BYTES + len(payload)
+            if record.terms:
+                first = record.first_index
+                index.replace_from(first, record.terms)
+                index.add_frame(first, state.sequence, offset, length)
+        except (ValueError, IndexError) as error:
+            raise LogDamaged(path, offset, f"a record that cannot be read ({error})") from error
+        if (hard_state := record_hard_state(record)) is not None:
+            state.hard_state = hard_state
+        state.chain = crc
+        offset += length
+    state.offset = offset
+
+
+def _settle_tail(path: Path, content: bytes, offset: int, disk: Disk) -> None:
+    """Make sure that nothing stands behind the last whole frame, or refuse."""
+    if is_zero(content, offset):
+        return
+    follower = frame_follows(content, offset)
+    if follower is not None:
+        what = f"the record here is not what was written, and a later one stands at {follower}"
+        raise LogDamaged(path, offset, what)
+    if not looks_torn(content, offset):
+        raise LogDamaged(path, offset, "the last record was complete and is not what was written")
+    _wipe(path, content, offset, disk)
+
+
+def _wipe(path: Path, content: bytes, offset: int, disk: Disk) -> None:
+    """Overwrite a write that was cut short with zeros; it is kept in a file beside.
+
+    Otherwise what is left of it might one day stand right behind a shorter new frame.
+    """
+    torn = content[offset : written_bytes(content)]
+    kept = path.with_name(f"{path.stem}.torn-at-{offset}")
+    disk.create(kept, len(torn))
+    for target, at, data in ((kept, 0, torn), (path, offset, bytes(len(torn)))):
+        with disk.open(target) as file:
+            disk.write(file, data, at)
+            disk.sync(file)

@@ -1,0 +1,226 @@
+"""The write-ahead log: segments on disk behind the `LogStore` protocol.
+
+What was appended since the last sync is written as one frame with one write and one sync.  Nothing
+durable is ever overwritten: a conflicting suffix is dropped by appending what replaces it, so a
+crash at any moment leaves either the old end of the log or the new one.
+
+One thread writes; any thread may read meanwhile.
+"""
+
+from __future__ import annotations
+
+import io
+import threading
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from raftcore.storage.disk import Disk
+from raftcore.storage.errors import LogDamaged, LogFailed, log_failed
+from raftcore.storage.folder import SegmentFolder
+from raftcore.storage.index import Span, check_range
+from raftcore.storage.record import decode_record, encode_record, record_entries
+from raftcore.storage.recovery import Recovered, recover
+from raftcore.storage.segment import HEADER_BYTES, Header, encode_frame, read_frame
+from raftcore.storage.sequence import check_contiguous, within_bytes
+from raftcore.types import Entry, HardState
+
+SEGMENT_BYTES = 16 << 20
+FRAME_DATA_BYTES_MAX = 4 << 20
+"""A batch with more data than this is written as several frames, each synced before the next; an
+entry is never divided.  It bounds what must be read from disk to get at one entry."""
+
+
+class WriteAheadLog:
+    """A `LogStore` on disk."""
+
+    def __init__(self, folder: SegmentFolder, disk: Disk, state: Recovered) -> None:
+        """Use `open`."""
+        self._folder = folder
+        self._disk = disk
+        self._lock = threading.Lock()
+        """Guards the index and what is pending between the writer and readers."""
+        self._index = state.index
+        self._hard_state = state.hard_state
+        self._hard_state_pending = False
+        self._pending: list[Entry] = []
+        self._failure: str | None = None
+        self._chain = state.chain
+        self._sequence = state.sequence
+        self._offset = state.offset
+        self._size = state.size
+        self._file: io.FileIO | None = None
+
+    @classmethod
+    def open(
+        cls,
+        folder: Path,
+        *,
+        segment_bytes: int = SEGMENT_BYTES,
+        disk: Disk | None = None,
+        prepare_ahead: bool = True,
+    ) -> WriteAheadLog:
+        """Open the log in `folder`, or begin one.
+
+        Raises `LogDamaged`, `LogLocked`, `LogVersionUnknown`, and `LogFailed` where the disk refuses.
+        """
+        disk = Disk() if disk is None else disk
+        segments = SegmentFolder(folder, disk, segment_bytes, prepare_ahead=prepare_ahead)
+        try:
+            segments.take()
+            log = cls(segments, disk, recover(segments, disk))
+            log._start()
+        except OSError as error:
+            segments.close()
+            raise log_failed(folder, "opening it", error) from error
+        except BaseException:
+            segments.close()
+            raise
+        return log
+
+    def _start(self) -> None:
+        """Open the segment to go on with; a new log gets its first one."""
+        if self._size:
+            self._file = self._disk.open(self._folder.segment(self._sequence))
+            self._folder.prepare(self._sequence + 1)
+        else:
+            self._begin_segment(HEADER_BYTES)
+
+    @property
+    def first_index(self) -> int:
+        return self._index.first_index
+
+    @property
+    def last_index(self) -> int:
+        return self._index.last_index
+
+    @property
+    def hard_state(self) -> HardState:
+        return self._hard_state
+
+    @property
+    def size_bytes(self) -> int:
+        """What the log takes on the disk, the segment made ahead included."""
+        return self._folder.size_bytes
+
+    def term(self, index: int) -> int:
+        """Term of the entry at `index`, 0 for index 0."""
+        with self._lock:
+            return self._index.term(index)
+
+    def entries(self, first: int, last: int, bytes_max: int) -> tuple[Entry, ...]:
+        """Entries from `first` to `last`: at least one, then as many as fit `bytes_max`."""
+        with self._lock:
+            check_range(first, last, self._index.first_index, self._index.last_index)
+            pending = [entry for entry in self._pending if first <= entry.index <= last]
+            last_framed = pending[0].index - 1 if pending else last
+            spans = self._index.spans(first, last_framed, bytes_max)
+        # Frames are never overwritten, so reading them needs no lock.
+        entries = [entry for run in _adjacent(spans) for entry in self._read(run)]
+        if not entries or entries[-1].index == last_framed:
+            entries += pending
+        return within_bytes(entries, bytes_max)
+
+    def _read(self, run: Sequence[Span]) -> Iterator[Entry]:
+        """Read spans that lie behind one another, at once."""
+        start = run[0].offset
+        path = self._folder.segment(run[0].segment)
+        content = self._disk.read(path, start, run[-1].offset + run[-1].length - start)
+        for span in run:
+            frame = read_frame(content, span.offset - start)
+            if frame is None:
+                raise LogDamaged(path, span.offset, "a record has changed since it was written")
+            yield from record_entries(decode_record(frame[0]), span.skip, span.count)
+
+    def append(self, hard_state: HardState | None, entries: Sequence[Entry]) -> None:
+        """Take hard state and entries; see `LogStore`.  They reach the disk with `sync`."""
+        self._check_alive()
+        with self._lock:
+            if entries:
+                first = check_contiguous(entries, self._index.first_index, self._index.last_index)
+                self._index.replace_from(first, [entry.term for entry in entries])
+                if self._pending and first <= self._pending[-1].index:
+                    self._pending = [entry for entry in self._pending if entry.index < first]
+                self._pending.extend(entries)
+            if hard_state is not None:
+                self._hard_state = hard_state
+                self._hard_state_pending = True
+
+    def sync(self) -> None:
+        """Make all that was appended durable; `LogFailed` is final."""
+        self._check_alive()
+        if not self._pending and not self._hard_state_pending:
+            return
+        try:
+            while self._pending or self._hard_state_pending:
+                self._write_frame(_head_within(self._pending, FRAME_DATA_BYTES_MAX))
+        except OSError as error:
+            failure = log_failed(self._folder.path, "writing", error)
+            self._failure = str(failure)
+            raise failure from error
+
+    def _write_frame(self, entries: Sequence[Entry]) -> None:
+        """Write and sync one frame with the first of the pending entries."""
+        hard_state = self._hard_state if self._hard_state_pending else None
+        frame, crc = encode_frame(encode_record(hard_state, entries), self._chain)
+        if self._offset + len(frame) > self._size:
+            # Each segment begins with the hard state, so that it does not need the ones before.
+            frame, crc = encode_frame(encode_record(self._hard_state, entries), self._chain)
+            self._begin_segment(HEADER_BYTES + len(frame))
+        file = self._open_file()
+        self._disk.write(file, frame, self._offset)
+        self._disk.sync(file)
+        with self._lock:
+            if entries:
+                self._index.add_frame(entries[0].index, self._sequence, self._offset, len(frame))
+                del self._pending[: len(entries)]
+            self._hard_state_pending = False
+        self._chain = crc
+        self._offset += len(frame)
+
+    def _begin_segment(self, bytes_min: int) -> None:
+        first = self._pending[0].index if self._pending else self._index.last_index + 1
+        header = Header(self._sequence + 1, first, self._chain)
+        file, size = self._folder.begin(header, bytes_min)
+        if self._file is not None:
+            self._file.close()
+        self._file = file
+        self._sequence = header.sequence
+        self._offset = HEADER_BYTES
+        self._size = size
+
+    def _open_file(self) -> io.FileIO:
+        if self._file is None:
+            raise LogFailed("The log was closed.")
+        return self._file
+
+    def _check_alive(self) -> None:
+        if self._failure is not None:
+            raise LogFailed(self._failure)
+        self._open_file()
+
+    def close(self) -> None:
+        """Release files.  What was appended and not synced is dropped."""
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+        self._folder.close()
+
+
+def _adjacent(spans: Sequence[Span]) -> Iterator[list[Span]]:
+    """Group spans that follow each other in one segment."""
+    run: list[Span] = []
+    for span in spans:
+        if run and (run[-1].segment, run[-1].offset + run[-1].length) != (
+            span.segment,
+            span.offset,
+        ):
+            yield run
+            run = []
+        run.append(span)
+    if run:
+        yield run
+
+
+def _head_within(entries: Sequence[Entry], bytes_max: int) -> Sequence[Entry]:
+    taken = within_bytes(entries, bytes_max)
+    return entries if len(taken) == len(entries) else taken

@@ -1,0 +1,1 @@
+"""The booking application: cities, events, seats, and a small key-value store."""

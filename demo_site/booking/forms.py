@@ -1,0 +1,52 @@
+"""Forms of the booking site."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+from django.utils.translation import gettext as _
+
+from demo_site.booking.models import Pair
+from demo_site.booking.seats import SEATS_PER_BOOKING_MAX
+
+
+class SeatsForm(forms.Form):
+    """Either seats picked on the plan, or a number of any seats."""
+
+    seat = forms.TypedMultipleChoiceField(coerce=int, required=False)
+    count = forms.IntegerField(min_value=1, max_value=SEATS_PER_BOOKING_MAX, required=False)
+
+    def __init__(self, *args: Any, seats: int, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        field = self.fields["seat"]
+        assert isinstance(field, forms.TypedMultipleChoiceField)
+        field.choices = [(seat, str(seat)) for seat in range(1, seats + 1)]
+
+    def clean(self) -> dict[str, Any]:
+        """One of the two, and not too many."""
+        cleaned = super().clean() or {}
+        chosen = cleaned.get("seat") or []
+        if len(chosen) > SEATS_PER_BOOKING_MAX:
+            raise forms.ValidationError(
+                _("At most %(max)d seats at a time.") % {"max": SEATS_PER_BOOKING_MAX}
+            )
+        if not chosen and not cleaned.get("count") and not self.errors:
+            raise forms.ValidationError(_("Choose a seat, or how many."))
+        return cleaned
+
+    def problem(self) -> str:
+        """The first thing that is wrong, in words."""
+        return next((str(text) for errors in self.errors.values() for text in errors), "")
+
+
+class PairForm(forms.ModelForm):
+    """A key and its value, typed by hand."""
+
+    class Meta:
+        model = Pair
+        fields = ("key", "value")
+        widgets = {"value": forms.TextInput}
+
+    def validate_unique(self) -> None:
+        """A key that is there already is given the new value."""

@@ -1,0 +1,67 @@
+"""Says which node answered, and turns a cluster without a majority into a page that explains it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.http import HttpResponse, JsonResponse
+from django.template.loader import render_to_string
+
+from raftdjango.conf import get_settings
+from raftdjango.exceptions import ClusterUnavailable, CommitUncertain, TransactionConflict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from django.http import HttpRequest
+    from django.http.response import HttpResponseBase
+
+NODE_HEADER = "X-Raft-Node"
+
+EXPLANATIONS: dict[type[Exception], tuple[str, str]] = {
+    ClusterUnavailable: (
+        "Nothing was written",
+        "Too few nodes answer to make a change now. Pages can still be read; try again in a moment.",
+    ),
+    CommitUncertain: (
+        "It may have been written",
+        "The cluster did not confirm the change in time. Look whether it is there before you try again.",
+    ),
+    TransactionConflict: (
+        "Nothing was written",
+        "Somebody else changed the same thing at the same moment, several times over. Try again.",
+    ),
+}
+
+
+class ClusterMiddleware:
+    """First among the project's own, so that its header is on every answer."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponseBase]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponseBase:
+        """Answer, and say who did."""
+        response = self.get_response(request)
+        response.headers[NODE_HEADER] = get_settings().node_id
+        return response
+
+    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
+        """A view could not write."""
+        return unavailable(request, error)
+
+
+def unavailable(request: HttpRequest, error: BaseException | None) -> HttpResponse | None:
+    """503 with an explanation, or None where the error is of another sort."""
+    for kind, (title, explanation) in EXPLANATIONS.items():
+        if not isinstance(error, kind):
+            continue
+        headers = {"Retry-After": "1"}
+        if request.path.startswith("/kv/"):
+            answer = {"error": kind.__name__, "detail": explanation}
+            return JsonResponse(answer, status=503, headers=headers)
+        context = {"title": title, "explanation": explanation, "detail": str(error)}
+        # No request in the context: its user may be a query that cannot be answered either.
+        page = render_to_string("booking/unavailable.html", context)
+        return HttpResponse(page, status=503, headers=headers)
+    return None

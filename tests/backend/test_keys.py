@@ -1,0 +1,181 @@
+"""Blocks of keys: no key is given twice, whoever draws, and keys in use are skipped."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+from typing import Any
+
+import pytest
+
+from raftdjango.backends import keys as module
+from raftdjango.backends.keys import KeyAllocator, allocator_of
+
+
+class Node:
+    """Leases as a raftnode does: each block behind the last, `spare` keys more than asked for."""
+
+    def __init__(self, spare: int = 0) -> None:
+        self.spare = spare
+        self.next_key = 1
+        self.asked: list[tuple[str, int]] = []
+        self._lock = threading.Lock()
+
+    def lease_keys(self, table: str, number: int, *, timeout_s: float) -> range:
+        with self._lock:
+            self.asked.append((table, number))
+            first = self.next_key
+            self.next_key += number + self.spare
+            return range(first, self.next_key)
+
+    def __getattr__(self, name: str) -> Any:
+        raise AssertionError(f"the allocator must not call {name}")
+
+
+def take(allocator: KeyAllocator, node: Any, number: int, **options: Any) -> list[int]:
+    return allocator.take(node, "t", number, timeout_s=1, **options)
+
+
+def test_a_first_take_leases_exactly_what_is_needed() -> None:
+    node, allocator = Node(), KeyAllocator()
+    assert take(allocator, node, 3) == [1, 2, 3]
+    assert take(allocator, node, 1) == [4]
+    assert node.asked == [("t", 3), ("t", 1)]
+
+
+def test_what_a_lease_has_more_is_kept() -> None:
+    node, allocator = Node(spare=2), KeyAllocator()
+    assert take(allocator, node, 1) == [1]
+    assert take(allocator, node, 2) == [2, 3]
+    assert node.asked == [("t", 1)]
+
+
+def test_blocks_fed_are_used_before_the_node_is_asked() -> None:
+    node, allocator = Node(), KeyAllocator()
+    allocator.feed({"t": range(100, 103), "u": range(7, 8)})
+    assert take(allocator, node, 2) == [100, 101]
+    assert take(allocator, node, 3) == [102, 1, 2]
+    assert node.asked == [("t", 2)]
+
+
+def test_stock_alone_gives_what_it_has() -> None:
+    allocator = KeyAllocator()
+    allocator.feed({"t": range(5, 7)})
+    assert allocator.take_stocked("t", 3) == [5, 6]
+    assert allocator.take_stocked("t", 3) == []
+
+
+def test_keys_chosen_by_others_are_skipped() -> None:
+    node, allocator = Node(), KeyAllocator()
+    allocator.feed({"t": range(10, 20)})
+    used = {12, 14}
+
+    def probe(first: int, last: int) -> int | None:
+        return max((key for key in used if first <= key <= last), default=None)
+
+    assert take(allocator, node, 2, probe=probe) == [10, 11]
+    assert take(allocator, node, 1, probe=probe) == [13]
+    assert take(allocator, node, 3, probe=probe) == [15, 16, 17]
+    assert node.asked == []
+
+
+def test_a_lease_full_of_used_keys_is_followed_by_another() -> None:
+    node, allocator = Node(), KeyAllocator()
+    assert take(allocator, node, 2, probe=lambda first, last: last if first == 1 else None) == [
+        3,
+        4,
+    ]
+
+
+def test_a_collision_skips_the_rest_before_it() -> None:
+    allocator = KeyAllocator()
+    allocator.feed({"t": range(10, 20)})
+    allocator.feed({"t": range(30, 32)})
+    allocator.skip_past("t", 17)
+    assert allocator.take_stocked("t", 9) == [18, 19, 30, 31]
+
+
+def test_reset_forgets() -> None:
+    allocator = KeyAllocator()
+    allocator.feed({"t": range(5), "u": range(5)})
+    allocator.reset(["t"])
+    assert allocator.take_stocked("t", 1) == []
+    assert allocator.take_stocked("u", 1) == [0]
+    allocator.reset()
+    assert allocator.take_stocked("u", 1) == []
+
+
+def test_tables_in_use_are_asked_for_until_a_block_comes() -> None:
+    node, allocator = Node(), KeyAllocator()
+    assert allocator.wanted() == {}
+    take(allocator, node, 1)
+    assert allocator.wanted() == {"t": module.BLOCK_MIN}
+    assert allocator.wanted() == {}, "asked for once per use, or every thread would ask"
+    allocator.feed({"t": range(100, 100 + module.BLOCK_MIN)})
+    take(allocator, node, 1)
+    assert allocator.wanted() == {}, "there is plenty"
+
+
+def test_blocks_grow_with_use_and_shrink_with_idleness(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 1000.0
+    monkeypatch.setattr(module.time, "monotonic", lambda: now)
+    node, allocator = Node(), KeyAllocator()
+
+    def refill() -> int:
+        allocator.take_stocked("t", 2000)
+        (size,) = allocator.wanted().values()
+        allocator.feed({"t": range(size)})
+        return size
+
+    refill()
+    sizes = [refill() for _ in range(9)]
+    assert sizes == sorted(sizes)
+    assert sizes[-1] == module.BLOCK_MAX
+    now += module.SHRINK_S + 1
+    refill()
+    assert refill() == module.BLOCK_MAX // 2
+    assert take(allocator, node, 1)
+
+
+@pytest.mark.parametrize("spare", [0, 5])
+def test_many_threads_never_draw_the_same_key(spare: int) -> None:
+    node, allocator = Node(spare), KeyAllocator()
+    drawn: list[list[int]] = [[] for _ in range(8)]
+    start = threading.Barrier(len(drawn))
+
+    def draw(mine: list[int]) -> None:
+        start.wait()
+        for number in range(300):
+            mine.extend(take(allocator, node, 1 + number % 3))
+
+    threads = [threading.Thread(target=draw, args=(mine,)) for mine in drawn]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    every = [key for mine in drawn for key in mine]
+    assert len(every) == 8 * 600
+    assert len(set(every)) == len(every)
+
+
+def test_a_forked_child_gives_no_key_of_its_parent() -> None:
+    script = """
+import os
+from raftdjango.backends.keys import KeyAllocator
+allocator = KeyAllocator()
+allocator.feed({"t": range(1, 100)})
+child = os.fork()
+print(allocator.take_stocked("t", 1), flush=True)
+if child:
+    os.waitpid(child, 0)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert sorted(done.stdout.split()) == ["[1]", "[]"]
+
+
+def test_connections_of_an_alias_share_one_allocator() -> None:
+    assert allocator_of("default") is allocator_of("default")
+    assert allocator_of("default") is not allocator_of("other")

@@ -21,13 +21,21 @@ class TransactionConflict(ReplicationError):
     """Another transaction changed the same rows first; nothing was written.  Run it again."""
 
     def __init__(
-        self, message: str, *, table: str = "", key: tuple[Any, ...] = (), log_index: int = 0
+        self,
+        message: str,
+        *,
+        table: str = "",
+        key: tuple[Any, ...] = (),
+        log_index: int = 0,
+        stale_read: bool = False,
     ) -> None:
         super().__init__(message)
         self.table = table
         self.key = key
         self.log_index = log_index
         """Index up to which the local database must have been applied to see the winner."""
+        self.stale_read = stale_read
+        """Lost at its first write, to a read that no longer held: begin IMMEDIATE next time."""
 
 
 class ConstraintConflict(TransactionConflict, IntegrityError):

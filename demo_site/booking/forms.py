@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 from django import forms
-from django.utils.translation import gettext as _
 
 from demo_site.booking.models import Pair
 from demo_site.booking.seats import SEATS_PER_BOOKING_MAX
@@ -14,6 +13,7 @@ from demo_site.booking.seats import SEATS_PER_BOOKING_MAX
 class SeatsForm(forms.Form):
     """Either seats picked on the plan, or a number of any seats."""
 
+    how = forms.ChoiceField(choices=[("picked", "picked"), ("any", "any")])
     seat = forms.TypedMultipleChoiceField(coerce=int, required=False)
     count = forms.IntegerField(min_value=1, max_value=SEATS_PER_BOOKING_MAX, required=False)
 
@@ -24,15 +24,18 @@ class SeatsForm(forms.Form):
         field.choices = [(seat, str(seat)) for seat in range(1, seats + 1)]
 
     def clean(self) -> dict[str, Any]:
-        """One of the two, and not too many."""
+        """What the chosen way needs is there, and not too much of it."""
         cleaned = super().clean() or {}
         chosen = cleaned.get("seat") or []
-        if len(chosen) > SEATS_PER_BOOKING_MAX:
-            raise forms.ValidationError(
-                _("At most %(max)d seats at a time.") % {"max": SEATS_PER_BOOKING_MAX}
-            )
-        if not chosen and not cleaned.get("count") and not self.errors:
-            raise forms.ValidationError(_("Choose a seat, or how many."))
+        if self.errors:
+            return cleaned
+        if cleaned["how"] == "any":
+            if not cleaned.get("count"):
+                raise forms.ValidationError("Choose how many seats.")
+        elif not chosen:
+            raise forms.ValidationError("Pick a seat on the plan.")
+        elif len(chosen) > SEATS_PER_BOOKING_MAX:
+            raise forms.ValidationError(f"At most {SEATS_PER_BOOKING_MAX} seats at a time.")
         return cleaned
 
     def problem(self) -> str:

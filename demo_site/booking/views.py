@@ -118,15 +118,16 @@ def book(request: HttpRequest, event_id: int) -> HttpResponse:
         messages.error(request, form.problem())
         return redirect(shown)
     try:
-        if chosen := form.cleaned_data["seat"]:
-            booked = book_seats(shown.pk, request.user, chosen)
-        else:
+        if form.cleaned_data["how"] == "any":
             booked = book_any_seats(shown.pk, request.user, form.cleaned_data["count"])
+        else:
+            booked = book_seats(shown.pk, request.user, form.cleaned_data["seat"])
     except SeatsGone as gone:
         messages.error(request, str(gone))
         return redirect(shown)
     numbers = ", ".join(str(booking.seat) for booking in booked)
-    messages.success(request, f"Yours: seat {numbers} of {shown.title}.")
+    word = "seat" if len(booked) == 1 else "seats"
+    messages.success(request, f"Yours: {word} {numbers} of {shown.title}.")
     return redirect("booking:bookings")
 
 

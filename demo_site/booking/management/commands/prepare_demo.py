@@ -18,7 +18,10 @@ class Command(BaseCommand):
 
     def handle(self, *, verbosity: int, **options: Any) -> None:
         """Prepare."""
-        call_command("migrate", verbosity=verbosity, stdout=self.stdout, interactive=False)
+        call_command(
+            "migrate", verbosity=max(verbosity - 1, 0), stdout=self.stdout, interactive=False
+        )
+        self.stdout.write("The database is migrated.")
         users = get_user_model()._default_manager
         if not users.filter(username="admin").exists():
             users.create_superuser("admin", "admin@example.com", "admin")  # type: ignore[attr-defined]

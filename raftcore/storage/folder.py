@@ -69,7 +69,7 @@ class SegmentFolder:
         try:
             self._disk.write(file, header.encode(), 0)
             self._disk.sync(file)
-        except OSError:
+        except BaseException:
             file.close()
             raise
         self.prepare(header.sequence + 1)

@@ -1,0 +1,103 @@
+"""Disks that misbehave, on real files."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import random
+from pathlib import Path
+
+from raftcore.storage.disk import Disk
+from raftcore.storage.segment import SECTOR_BYTES
+
+
+class QuickDisk(Disk):
+    """A disk that syncs nothing: for tests in which nobody cuts the power."""
+
+    def sync(self, file: io.FileIO) -> None:
+        pass
+
+    def sync_folder(self, folder: Path) -> None:
+        pass
+
+
+class PowerCut(BaseException):
+    """The machine is off; not an error that the log could handle."""
+
+
+class PowerCutDisk(QuickDisk):
+    """Goes off at the n-th operation; then each sector not yet synced is old or new, as it likes."""
+
+    def __init__(self, operations: int) -> None:
+        self.operations = operations
+        self._unsynced: list[tuple[Path, int, bytes]] = []
+
+    def _operation(self) -> None:
+        if self.operations == 0:
+            raise PowerCut
+        self.operations -= 1
+
+    def write(self, file: io.FileIO, data: bytes, offset: int) -> None:
+        path = Path(str(file.name))
+        if path.suffix == ".unfinished":
+            super().write(file, data, offset)
+            return
+        before = self.read(path, offset, len(data)).ljust(len(data), b"\0")
+        self._unsynced.append((path, offset, before))
+        super().write(file, data, offset)
+        self._operation()
+
+    def sync(self, file: io.FileIO) -> None:
+        self._operation()
+        path = Path(str(file.name))
+        self._unsynced = [write for write in self._unsynced if write[0] != path]
+
+    def create(self, path: Path, size: int) -> None:
+        self._operation()
+        super().create(path, size)
+
+    def lose(self, rng: random.Random) -> None:
+        """Take back what the power cut took."""
+        loses = rng.choice((0.0, 0.3, 0.7, 1.0))
+        for path, offset, before in reversed(self._unsynced):
+            with io.FileIO(path, "r+") as file:
+                for start, stop in sectors(offset, len(before)):
+                    if rng.random() < loses:
+                        super().write(file, before[start - offset : stop - offset], start)
+        self._unsynced.clear()
+
+
+def sectors(offset: int, length: int) -> list[tuple[int, int]]:
+    """The parts of sectors that a write covers."""
+    end = offset + length
+    borders = [offset, *range((offset // SECTOR_BYTES + 1) * SECTOR_BYTES, end, SECTOR_BYTES), end]
+    return list(itertools.pairwise(borders))
+
+
+class FailingDisk(QuickDisk):
+    """Raises the given error once in the named operation, then works again."""
+
+    def __init__(self, operation: str, error: OSError) -> None:
+        self.operation: str | None = None
+        self._armed = operation
+        self._error = error
+
+    def arm(self) -> None:
+        self.operation = self._armed
+
+    def _fail(self, operation: str) -> None:
+        if operation == self.operation:
+            self.operation = None
+            raise self._error
+
+    def write(self, file: io.FileIO, data: bytes, offset: int) -> None:
+        self._fail("write")
+        super().write(file, data, offset)
+
+    def sync(self, file: io.FileIO) -> None:
+        self._fail("sync")
+        super().sync(file)
+
+    def create(self, path: Path, size: int) -> None:
+        self._fail("create")
+        super().create(path, size)

@@ -11,3 +11,7 @@ class RaftDjangoConfig(AppConfig):
     name = "raftdjango"
     verbose_name = "Raft cluster"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Register the system checks."""
+        import raftdjango.checks  # noqa: F401

@@ -59,7 +59,7 @@ class Settings:
     def listen_address(self) -> tuple[str, int]:
         """Host and port to bind."""
         parts = urlsplit(f"//{self.listen}" if self.listen else self.url)
-        return parts.hostname or "127.0.0.1", parts.port or 7001
+        return parts.hostname or "127.0.0.1", 7001 if parts.port is None else parts.port
 
     def group_dir(self, group: str) -> Path:
         """Folder of one group: its log, its socket, its right-of-way file."""

@@ -8,16 +8,26 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Batch(_message.Message):
-    __slots__ = ("raft", "forwards", "answers", "fragment")
+    __slots__ = ("raft", "forwards", "answers", "fragment", "forming")
     RAFT_FIELD_NUMBER: _ClassVar[int]
     FORWARDS_FIELD_NUMBER: _ClassVar[int]
     ANSWERS_FIELD_NUMBER: _ClassVar[int]
     FRAGMENT_FIELD_NUMBER: _ClassVar[int]
+    FORMING_FIELD_NUMBER: _ClassVar[int]
     raft: _containers.RepeatedScalarFieldContainer[bytes]
     forwards: _containers.RepeatedCompositeFieldContainer[Forward]
     answers: _containers.RepeatedCompositeFieldContainer[ForwardAnswer]
     fragment: Fragment
-    def __init__(self, raft: _Optional[_Iterable[bytes]] = ..., forwards: _Optional[_Iterable[_Union[Forward, _Mapping]]] = ..., answers: _Optional[_Iterable[_Union[ForwardAnswer, _Mapping]]] = ..., fragment: _Optional[_Union[Fragment, _Mapping]] = ...) -> None: ...
+    forming: _containers.RepeatedCompositeFieldContainer[Node]
+    def __init__(self, raft: _Optional[_Iterable[bytes]] = ..., forwards: _Optional[_Iterable[_Union[Forward, _Mapping]]] = ..., answers: _Optional[_Iterable[_Union[ForwardAnswer, _Mapping]]] = ..., fragment: _Optional[_Union[Fragment, _Mapping]] = ..., forming: _Optional[_Iterable[_Union[Node, _Mapping]]] = ...) -> None: ...
+
+class Node(_message.Message):
+    __slots__ = ("id", "url")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    URL_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    url: str
+    def __init__(self, id: _Optional[str] = ..., url: _Optional[str] = ...) -> None: ...
 
 class Forward(_message.Message):
     __slots__ = ("proposal_id", "command")

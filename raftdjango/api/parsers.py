@@ -1,0 +1,26 @@
+"""Protobuf in: one `peer.Batch`."""
+
+from __future__ import annotations
+
+from typing import IO, Any
+
+from google.protobuf.message import DecodeError
+from rest_framework.parsers import BaseParser
+
+from raftcore.errors import Malformed
+from raftdjango.node.peer_pb2 import Batch
+
+
+class BatchParser(BaseParser):
+    """`application/x-protobuf` to a `Batch`."""
+
+    media_type = "application/x-protobuf"
+
+    def parse(
+        self, stream: IO[bytes], media_type: str | None = None, parser_context: Any = None
+    ) -> Batch:
+        """The batch in `stream`; `Malformed` where there is none."""
+        try:
+            return Batch.FromString(stream.read())
+        except DecodeError as error:
+            raise Malformed(str(error)) from error

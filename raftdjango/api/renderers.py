@@ -1,0 +1,55 @@
+"""Protobuf out: one `peer.Batch`; refusals are JSON."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from rest_framework.renderers import BaseRenderer
+
+from raftdjango.node.transport import Exchange
+
+
+class BatchRenderer(BaseRenderer):
+    """An `Exchange` to its reply, made at the last moment so that more can ride in it."""
+
+    media_type = "application/x-protobuf"
+    format = "protobuf"
+    charset = None
+    render_style = "binary"
+
+    def render(
+        self, data: Any, accepted_media_type: str | None = None, renderer_context: Any = None
+    ) -> bytes:
+        """The bytes of `data`: an `Exchange`, or a refusal's dictionary."""
+        if isinstance(data, Exchange):
+            return data.reply().SerializeToString()
+        return json.dumps(data).encode()
+
+
+class FactsRenderer(BaseRenderer):
+    """JSON, without the project's preferences."""
+
+    media_type = "application/json"
+    format = "json"
+    charset = None
+
+    def render(
+        self, data: Any, accepted_media_type: str | None = None, renderer_context: Any = None
+    ) -> bytes:
+        """The bytes of `data`."""
+        return json.dumps(data, indent=1).encode() + b"\n"
+
+
+class TextRenderer(BaseRenderer):
+    """Prometheus' text exposition; refusals are JSON."""
+
+    media_type = "text/plain; version=0.0.4; charset=utf-8"
+    format = "txt"
+    charset = None
+
+    def render(
+        self, data: Any, accepted_media_type: str | None = None, renderer_context: Any = None
+    ) -> bytes:
+        """The bytes of `data`: a string, or a refusal's dictionary."""
+        return data.encode() if isinstance(data, str) else json.dumps(data).encode()

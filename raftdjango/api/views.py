@@ -1,0 +1,173 @@
+"""The endpoints of a raftnode, served by its own HTTP server under `/raft/v1/`.
+
+`messages` runs on the node's loop and never waits; what may be slow (a password to check) runs in
+a small pool.  No middleware, session or setting of the project takes part.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from raftdjango.api import metrics
+from raftdjango.api.authentication import (
+    NodeIdentity,
+    OnlyPeers,
+    StaffAuthentication,
+    StaffOrPeerAuthentication,
+    group_of_request,
+)
+from raftdjango.api.errors import error_body, error_response
+from raftdjango.api.negotiation import OneFormat
+from raftdjango.api.parsers import BatchParser
+from raftdjango.api.permissions import IsClusterMember, IsStaffOrPeer
+from raftdjango.api.renderers import BatchRenderer, FactsRenderer, TextRenderer
+from raftdjango.node.served import REQUEST_KEY
+from raftdjango.node.signing import RESPONSE_HEADER, Envelope, StaleBoot
+
+if TYPE_CHECKING:
+    from rest_framework.request import Request
+
+    from raftdjango.node.served import ServedGroup, Server
+
+
+class NodeView(APIView):
+    """What all endpoints share: one format each, and errors as `{code, detail, leader}`."""
+
+    authentication_classes = ()
+    permission_classes = ()
+    parser_classes = (BatchParser,)
+    renderer_classes = (FactsRenderer,)
+    throttle_classes = ()
+    content_negotiation_class = OneFormat
+    versioning_class = None
+    metadata_class = None
+
+    def perform_authentication(self, request: Request) -> None:
+        """Only where something is asked of the caller; the project's anonymous user is none of ours."""
+        if self.authentication_classes:
+            super().perform_authentication(request)
+
+    def handle_exception(self, exc: Exception) -> Response:
+        """Every failure, as JSON."""
+        response = error_response(exc, challenge=self.get_authenticate_header(self.request))
+        response.exception = True
+        return response
+
+    @property
+    def server(self) -> Server:
+        """The server of this request."""
+        return self.request.META[REQUEST_KEY]  # type: ignore[no-any-return]
+
+
+class MessagesView(NodeView):
+    """`POST <group>/messages`: a peer's batch in, what is ready for that peer out."""
+
+    http_method_names = ["post"]
+    authentication_classes = (OnlyPeers,)
+    permission_classes = (IsClusterMember,)
+    renderer_classes = (BatchRenderer,)
+
+    def post(self, request: Request, group: str) -> Response:
+        """Hand the batch to the node; never waits."""
+        transport = group_of_request(request).transport
+        return Response(transport.receive(request.user.envelope, request.data))
+
+    def handle_exception(self, exc: Exception) -> Response:
+        """As everywhere, and with the leader as far as this node knows it."""
+        response = super().handle_exception(exc)
+        group = self.server.node.groups.get(self.kwargs.get("group", ""))
+        if group is not None:
+            response.data["leader"] = group.status().get("leader")
+            if isinstance(exc, StaleBoot):
+                self._sign(response, group, exc.envelope)
+        return response
+
+    def finalize_response(
+        self, request: Any, response: Response, *args: Any, **kw: Any
+    ) -> Response:
+        """Answers to a genuine request are signed, refusals too."""
+        response = super().finalize_response(request, response, *args, **kw)
+        user = getattr(request, "_user", None)
+        if isinstance(user, NodeIdentity):
+            self._sign(response, group_of_request(request), user.envelope)
+        return response
+
+    def _sign(self, response: Response, group: ServedGroup, envelope: Envelope) -> None:
+        path, transport = self.request.path, group.transport
+
+        def seal(rendered: Response) -> None:
+            rendered.headers[RESPONSE_HEADER] = transport.signer.sign_response(
+                rendered.status_code,
+                path,
+                rendered.content,
+                request=envelope,
+                sender=transport.standing,
+            )
+
+        response.add_post_render_callback(seal)
+
+
+class StatusView(NodeView):
+    """`GET <group>/status`: role, term, leader, indexes, members with their lag."""
+
+    http_method_names = ["get", "head"]
+    authentication_classes = (StaffOrPeerAuthentication,)
+    permission_classes = (IsStaffOrPeer,)
+
+    def get(self, request: Request, group: str) -> Response:
+        """The facts that `raftctl status --json` prints."""
+        return Response(self.server.on_loop(group_of_request(request).status))
+
+
+class MetricsView(NodeView):
+    """`GET metrics`: the status of every group for Prometheus."""
+
+    http_method_names = ["get", "head"]
+    authentication_classes = (StaffAuthentication,)
+    permission_classes = (IsStaffOrPeer,)
+    renderer_classes = (TextRenderer,)
+
+    def get(self, request: Request) -> Response:
+        """Text exposition format 0.0.4."""
+        groups = self.server.node.groups
+        facts = self.server.on_loop(
+            lambda: {name: group.status() for name, group in groups.items()}
+        )
+        return Response(metrics.exposition(facts))
+
+
+class LiveView(NodeView):
+    """`GET health/live`: the loop turns.  Open to all, tells nothing else."""
+
+    http_method_names = ["get", "head"]
+
+    def get(self, request: Request) -> Response:
+        """Always 200: an answer is the proof."""
+        return Response({"status": "ok"})
+
+
+class ReadyView(NodeView):
+    """`GET health/ready`: this node serves.  Open to all, since load balancers have no password."""
+
+    http_method_names = ["get", "head"]
+
+    def get(self, request: Request) -> Response:
+        """200, or 503 with the reason."""
+        facts = self.server.on_loop(
+            lambda: {name: group.status() for name, group in self.server.node.groups.items()}
+        )
+        for name, status in facts.items():
+            if why := not_ready(status):
+                detail = f"Group {name!r}: {why}"
+                return Response(error_body("not_ready", detail, status.get("leader")), status=503)
+        return Response({"status": "ok"})
+
+
+def not_ready(status: dict[str, Any]) -> str:
+    """Why a group does not serve; empty if it does."""
+    if why := status.get("not_ready"):
+        return str(why)
+    return "" if status.get("leader") else "no leader is known"

@@ -149,6 +149,21 @@ def test_a_batch_moved_up_is_refused(written: Written) -> None:
     assert written.refused().offset == start
 
 
+def test_a_missing_vote_is_refused_although_no_index_tells(tmp_path: Path) -> None:
+    log = open_log(tmp_path)
+    borders = []
+    for term in range(1, 5):
+        borders.append(len((tmp_path / FIRST).read_bytes().rstrip(b"\0")))
+        write(log, [], HardState(term, "n1"))
+    log.close()
+    path = tmp_path / FIRST
+    before = path.read_bytes()
+    cut = before[: borders[1]] + before[borders[2] :]
+    path.write_bytes(cut.ljust(len(before), b"\0"))
+    with pytest.raises(LogDamaged, match="missing"):
+        open_log(tmp_path)
+
+
 def test_garbage_behind_the_last_batch_is_refused(written: Written) -> None:
     changed = bytearray(written.bytes)
     changed[written.end : written.end + 100] = b"\x55" * 100

@@ -89,6 +89,8 @@ class Heartbeat:
     """Never beyond what this follower is known to hold."""
     sequence: int
     """The leader's own counter; read rounds and quorum checks are keyed by it."""
+    time_ms: int = 0
+    """The leader's estimate of cluster time, for a node that was down while nothing was written."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,28 +6,6 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
-class Entry(_message.Message):
-    __slots__ = ("index", "term", "kind", "time_ms", "data")
-    INDEX_FIELD_NUMBER: _ClassVar[int]
-    TERM_FIELD_NUMBER: _ClassVar[int]
-    KIND_FIELD_NUMBER: _ClassVar[int]
-    TIME_MS_FIELD_NUMBER: _ClassVar[int]
-    DATA_FIELD_NUMBER: _ClassVar[int]
-    index: int
-    term: int
-    kind: int
-    time_ms: int
-    data: bytes
-    def __init__(self, index: _Optional[int] = ..., term: _Optional[int] = ..., kind: _Optional[int] = ..., time_ms: _Optional[int] = ..., data: _Optional[bytes] = ...) -> None: ...
-
-class HardState(_message.Message):
-    __slots__ = ("current_term", "voted_for")
-    CURRENT_TERM_FIELD_NUMBER: _ClassVar[int]
-    VOTED_FOR_FIELD_NUMBER: _ClassVar[int]
-    current_term: int
-    voted_for: str
-    def __init__(self, current_term: _Optional[int] = ..., voted_for: _Optional[str] = ...) -> None: ...
-
 class Membership(_message.Message):
     __slots__ = ("voters", "learners", "voters_outgoing")
     VOTERS_FIELD_NUMBER: _ClassVar[int]
@@ -85,22 +63,28 @@ class RequestVoteResponse(_message.Message):
     def __init__(self, term: _Optional[int] = ..., voter: _Optional[str] = ..., granted: bool = ...) -> None: ...
 
 class AppendEntries(_message.Message):
-    __slots__ = ("term", "leader", "prev_log_index", "prev_log_term", "entries", "leader_commit", "session")
+    __slots__ = ("term", "leader", "prev_log_index", "prev_log_term", "leader_commit", "session", "terms", "times_ms", "kinds", "data")
     TERM_FIELD_NUMBER: _ClassVar[int]
     LEADER_FIELD_NUMBER: _ClassVar[int]
     PREV_LOG_INDEX_FIELD_NUMBER: _ClassVar[int]
     PREV_LOG_TERM_FIELD_NUMBER: _ClassVar[int]
-    ENTRIES_FIELD_NUMBER: _ClassVar[int]
     LEADER_COMMIT_FIELD_NUMBER: _ClassVar[int]
     SESSION_FIELD_NUMBER: _ClassVar[int]
+    TERMS_FIELD_NUMBER: _ClassVar[int]
+    TIMES_MS_FIELD_NUMBER: _ClassVar[int]
+    KINDS_FIELD_NUMBER: _ClassVar[int]
+    DATA_FIELD_NUMBER: _ClassVar[int]
     term: int
     leader: str
     prev_log_index: int
     prev_log_term: int
-    entries: _containers.RepeatedCompositeFieldContainer[Entry]
     leader_commit: int
     session: int
-    def __init__(self, term: _Optional[int] = ..., leader: _Optional[str] = ..., prev_log_index: _Optional[int] = ..., prev_log_term: _Optional[int] = ..., entries: _Optional[_Iterable[_Union[Entry, _Mapping]]] = ..., leader_commit: _Optional[int] = ..., session: _Optional[int] = ...) -> None: ...
+    terms: _containers.RepeatedScalarFieldContainer[int]
+    times_ms: _containers.RepeatedScalarFieldContainer[int]
+    kinds: bytes
+    data: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, term: _Optional[int] = ..., leader: _Optional[str] = ..., prev_log_index: _Optional[int] = ..., prev_log_term: _Optional[int] = ..., leader_commit: _Optional[int] = ..., session: _Optional[int] = ..., terms: _Optional[_Iterable[int]] = ..., times_ms: _Optional[_Iterable[int]] = ..., kinds: _Optional[bytes] = ..., data: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class AppendEntriesResponse(_message.Message):
     __slots__ = ("term", "follower", "session", "success", "match_index", "rejected_index", "hint_index", "hint_term")
@@ -123,16 +107,18 @@ class AppendEntriesResponse(_message.Message):
     def __init__(self, term: _Optional[int] = ..., follower: _Optional[str] = ..., session: _Optional[int] = ..., success: bool = ..., match_index: _Optional[int] = ..., rejected_index: _Optional[int] = ..., hint_index: _Optional[int] = ..., hint_term: _Optional[int] = ...) -> None: ...
 
 class Heartbeat(_message.Message):
-    __slots__ = ("term", "leader", "leader_commit", "sequence")
+    __slots__ = ("term", "leader", "leader_commit", "sequence", "time_ms")
     TERM_FIELD_NUMBER: _ClassVar[int]
     LEADER_FIELD_NUMBER: _ClassVar[int]
     LEADER_COMMIT_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
+    TIME_MS_FIELD_NUMBER: _ClassVar[int]
     term: int
     leader: str
     leader_commit: int
     sequence: int
-    def __init__(self, term: _Optional[int] = ..., leader: _Optional[str] = ..., leader_commit: _Optional[int] = ..., sequence: _Optional[int] = ...) -> None: ...
+    time_ms: int
+    def __init__(self, term: _Optional[int] = ..., leader: _Optional[str] = ..., leader_commit: _Optional[int] = ..., sequence: _Optional[int] = ..., time_ms: _Optional[int] = ...) -> None: ...
 
 class HeartbeatResponse(_message.Message):
     __slots__ = ("term", "follower", "sequence")

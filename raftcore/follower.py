@@ -1,0 +1,85 @@
+"""Receiving a leader's messages (paper, Figure 2, "AppendEntries RPC: receiver implementation")."""
+
+from __future__ import annotations
+
+from raftcore.messages import (
+    AppendEntries,
+    AppendEntriesResponse,
+    Heartbeat,
+    HeartbeatResponse,
+)
+from raftcore.state import Node
+
+
+def on_append_entries(node: Node, message: AppendEntries) -> None:
+    """Take entries whose predecessor is in the log, or say where the logs may agree."""
+    if message.term < node.current_term:
+        # "Reply false if term < currentTerm", so that a leader of the past learns that it is one.
+        _refuse(node, message, 0, 0)
+        return
+    node.follow(message.term, message.leader)
+    log = node.log
+    prev = message.prev_log_index
+    if not log.matches(prev, message.prev_log_term):
+        hint = log.last_index_at_most(prev, message.prev_log_term)
+        # What is committed agrees with every leader, whatever the terms around it suggest.
+        hint = max(hint, log.commit_index)
+        _refuse(node, message, hint, log.term(hint))
+        return
+    if message.entries:
+        log.graft(message.entries)
+        node.clock.observe(message.entries[-1].time_ms, node.now_ms)
+    # "set commitIndex = min(leaderCommit, index of last new entry)": what lies behind the entries
+    # of this very message has not been compared with this leader's log.
+    covered = prev + len(message.entries)
+    log.commit_to(max(min(message.leader_commit, covered), log.commit_index))
+    _acknowledge(node, message, max(covered, log.commit_index))
+
+
+def on_heartbeat(node: Node, message: Heartbeat) -> None:
+    """The leader is there, and knows this much of this node's log to be committed."""
+    if message.term >= node.current_term:
+        node.follow(message.term, message.leader)
+        node.log.commit_to(max(message.leader_commit, node.log.commit_index))
+        node.clock.observe(message.time_ms, node.now_ms)
+    node.outbox.send(
+        message.leader, HeartbeatResponse(node.current_term, node.node_id, message.sequence)
+    )
+
+
+def _refuse(node: Node, message: AppendEntries, hint_index: int, hint_term: int) -> None:
+    node.outbox.send(
+        message.leader,
+        AppendEntriesResponse(
+            term=node.current_term,
+            follower=node.node_id,
+            session=message.session,
+            success=False,
+            match_index=0,
+            rejected_index=message.prev_log_index,
+            hint_index=hint_index,
+            hint_term=hint_term,
+        ),
+    )
+
+
+def _acknowledge(node: Node, message: AppendEntries, match_index: int) -> None:
+    term, session, acknowledged_index = node.acknowledged
+    if (term, session) == (message.term, message.session):
+        if not message.entries and match_index <= acknowledged_index:
+            # Only news of the commit index: nothing that the leader has not been told.
+            return
+        acknowledged_index = max(acknowledged_index, match_index)
+    else:
+        acknowledged_index = match_index
+    node.acknowledged = (message.term, message.session, acknowledged_index)
+    node.outbox.acknowledge(
+        message.leader,
+        AppendEntriesResponse(
+            term=node.current_term,
+            follower=node.node_id,
+            session=message.session,
+            success=True,
+            match_index=match_index,
+        ),
+    )

@@ -1,0 +1,53 @@
+"""The membership in force, which is that of the last MEMBERSHIP entry in the log.
+
+"A server always uses the latest configuration in its log, regardless of whether the entry is
+committed" (paper §6).  So it changes with an append, and changes back when that entry is cut off.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from raftcore.codec import decode_membership
+from raftcore.types import Entry, EntryKind, Membership
+
+if TYPE_CHECKING:
+    from raftcore.storage.protocol import LogReader
+
+_SCAN_BYTES = 4 * 1024 * 1024
+
+
+class MembershipHistory:
+    """Memberships by the index where each came into force."""
+
+    __slots__ = ("_history",)
+
+    def __init__(self, bootstrap: Membership) -> None:
+        self._history: list[tuple[int, Membership]] = [(0, bootstrap)]
+
+    @classmethod
+    def of(cls, reader: LogReader, bootstrap: Membership) -> MembershipHistory:
+        """Read the memberships of a log on disk."""
+        history = cls(bootstrap)
+        index, last = reader.first_index, reader.last_index
+        while index <= last:
+            entries = reader.entries(index, last, _SCAN_BYTES)
+            for entry in entries:
+                if entry.kind is EntryKind.MEMBERSHIP:
+                    history.append(entry)
+            index = entries[-1].index + 1
+        return history
+
+    @property
+    def current(self) -> Membership:
+        """The one in force."""
+        return self._history[-1][1]
+
+    def append(self, entry: Entry) -> None:
+        """A MEMBERSHIP entry was appended."""
+        self._history.append((entry.index, decode_membership(entry.data)))
+
+    def truncate(self, first: int) -> None:
+        """Entries from `first` on were cut off; `bootstrap` always stays."""
+        while self._history[-1][0] >= first:
+            self._history.pop()

@@ -1,0 +1,137 @@
+"""What a leader knows of one follower, and how much it may send it.
+
+In PROBE the leader does not know where the logs agree: one message at a time finds out.  In
+REPLICATE it sends ahead optimistically ("pipelining", thesis §10.2.1), bounded by count and bytes,
+and falls back to PROBE when the follower refuses.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from enum import Enum
+
+from raftcore.config import Config
+
+
+class ProgressState(Enum):
+    """How messages to a follower are paced."""
+
+    PROBE = 1
+    REPLICATE = 2
+
+
+class Progress:
+    """Invariant: 0 <= match_index < next_index."""
+
+    __slots__ = (
+        "_inflight",
+        "_inflight_bytes",
+        "check_due",
+        "commit_sent",
+        "contact_ms",
+        "first_session",
+        "heard_ms",
+        "match_index",
+        "next_index",
+        "probe_sent",
+        "session",
+        "silent_heartbeats",
+        "state",
+    )
+
+    def __init__(self, next_index: int, session: int) -> None:
+        self.match_index = 0
+        """Known to be equal to the leader's log, and durable there, up to here."""
+        self.next_index = next_index
+        self.state = ProgressState.PROBE
+        self.session = session
+        """Tags what is sent; a refusal counts only if it carries the present one."""
+        self.first_session = session
+        """Acknowledgements from before this are of an earlier incarnation of the follower."""
+        self.probe_sent = False
+        self.check_due = False
+        """Ask with an empty message whether what was sent has arrived."""
+        self.silent_heartbeats = 0
+        """Heartbeats answered since an append was, while one is owed."""
+        self.commit_sent = 0
+        """The commit index that the follower has been told, if all arrived."""
+        self.contact_ms: int | None = None
+        """When the newest heartbeat that it has answered was sent."""
+        self.heard_ms: int | None = None
+        """When anything came from it."""
+        self._inflight: deque[tuple[int, int]] = deque()
+        self._inflight_bytes = 0
+
+    def may_send(self, config: Config) -> bool:
+        """Whether another message with entries may go."""
+        if self.state is ProgressState.PROBE:
+            return not self.probe_sent
+        if not self._inflight:
+            return True
+        return (
+            len(self._inflight) < config.inflight_max
+            and self._inflight_bytes < config.inflight_bytes_max
+        )
+
+    def sent(self, last_index: int, size_bytes: int) -> None:
+        """Entries up to `last_index` have been sent."""
+        if self.state is ProgressState.PROBE:
+            self.probe_sent = True
+        else:
+            self.next_index = last_index + 1
+            self._inflight.append((last_index, size_bytes))
+            self._inflight_bytes += size_bytes
+
+    def may_be_told(self, commit_index: int) -> bool:
+        """Whether a message about the commit index alone would be news.
+
+        Only of what has been sent, and not while probing; the next entries bring it anyway.
+        """
+        commit_index = min(commit_index, self.next_index - 1)
+        return self.state is ProgressState.REPLICATE and commit_index > self.commit_sent
+
+    def acknowledged(self, match_index: int) -> bool:
+        """The follower holds everything up to `match_index`; True if that is news."""
+        self.silent_heartbeats = 0
+        self.probe_sent = False
+        news = match_index > self.match_index
+        self.match_index = max(self.match_index, match_index)
+        while self._inflight and self._inflight[0][0] <= match_index:
+            self._inflight_bytes -= self._inflight.popleft()[1]
+        if self.state is ProgressState.PROBE:
+            self.state = ProgressState.REPLICATE
+            self.next_index = self.match_index + 1
+        else:
+            self.next_index = max(self.next_index, self.match_index + 1)
+        return news
+
+    def refused(self, rejected_index: int) -> bool:
+        """Whether a refusal of this session says something new about where the logs agree."""
+        if self.state is ProgressState.PROBE:
+            return rejected_index == self.next_index - 1 and rejected_index > self.match_index
+        return rejected_index > self.match_index
+
+    def probe(self, next_index: int, session: int) -> None:
+        """Begin again from `next_index`; whatever was on its way is not counted on any more."""
+        self.state = ProgressState.PROBE
+        self.next_index = max(next_index, self.match_index + 1)
+        self.session = session
+        self.probe_sent = False
+        self.check_due = False
+        self.silent_heartbeats = 0
+        self._inflight.clear()
+        self._inflight_bytes = 0
+
+    def heartbeat_answered(self) -> None:
+        """The follower is there.  If it keeps silent about entries, ask about them.
+
+        Without this a window full of lost messages would stay full, and a lost probe be the last.
+        The first answer proves nothing: the entries may just be on their way or being written.
+        """
+        if not self.probe_sent and self.match_index == self.next_index - 1:
+            self.silent_heartbeats = 0
+            return
+        self.silent_heartbeats += 1
+        if self.silent_heartbeats >= 2:
+            self.silent_heartbeats = 0
+            self.check_due = True

@@ -1,0 +1,214 @@
+"""One node's state (paper, Figure 2, "State"), and the changes of role that everything shares.
+
+It decides nothing: what to do on which message or timer is in `election`, `follower`, `leader`,
+`authority` and `transfer`, which are functions over it.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from dataclasses import dataclass, field
+
+from raftcore import quorum
+from raftcore.clock import ClusterClock
+from raftcore.config import Config
+from raftcore.effects import Persist
+from raftcore.errors import InvariantViolation
+from raftcore.log import RaftLog
+from raftcore.outbox import Outbox
+from raftcore.progress import Progress
+from raftcore.types import HardState, Membership, NodeId, Role
+
+HEARTBEATS_REMEMBERED_MAX = 128
+
+
+@dataclass(slots=True)
+class Transfer:
+    """A leadership transfer under way (thesis §3.10)."""
+
+    to: NodeId
+    deadline_ms: int
+    asked: bool = False
+    """TimeoutNow has been sent."""
+
+
+@dataclass(slots=True)
+class Leading:
+    """What only a leader has; made at election and gone with it, so that nothing of it can be
+    carried into another term."""
+
+    since_ms: int
+    heartbeat_due_ms: int
+    grace_until_ms: int
+    """Until then it does not give up for lack of answers."""
+    grace_given: bool = False
+    progress: dict[NodeId, Progress] = field(default_factory=dict)
+    """Of everybody but itself, in the order of their names."""
+    sequence: int = 0
+    """Of the last heartbeat."""
+    heartbeats_sent_ms: deque[int] = field(
+        default_factory=lambda: deque(maxlen=HEARTBEATS_REMEMBERED_MAX)
+    )
+    """When the last heartbeats were sent; the last of them is number `sequence`."""
+    sessions: int = 0
+    transfer: Transfer | None = None
+
+    def next_session(self) -> int:
+        """A tag for a stream of appends, never used before in this term."""
+        self.sessions += 1
+        return self.sessions
+
+
+class Node:
+    """Invariants: `leading` is there exactly in role LEADER; terms never fall; at most one vote
+    and one leader per term."""
+
+    __slots__ = (
+        "_state_dirty",
+        "acknowledged",
+        "clock",
+        "config",
+        "current_term",
+        "election_due_ms",
+        "heard_leader_ms",
+        "leader",
+        "leading",
+        "log",
+        "now_ms",
+        "outbox",
+        "postponed",
+        "resend_due_ms",
+        "rng",
+        "role",
+        "transfer_election",
+        "voted_for",
+        "votes",
+    )
+
+    def __init__(
+        self, config: Config, log: RaftLog, hard_state: HardState, rng: random.Random, now_ms: int
+    ) -> None:
+        if hard_state.current_term < log.last_term:
+            raise InvariantViolation(
+                f"The log has entries of term {log.last_term}, but the term on disk is "
+                f"{hard_state.current_term}: the vote of that term is lost."
+            )
+        self.config = config
+        self.log = log
+        self.rng = rng
+        self.now_ms = now_ms
+        self.outbox = Outbox()
+        self.clock = ClusterClock(log.last_time_ms(), now_ms)
+        self.current_term = hard_state.current_term
+        self.voted_for = hard_state.voted_for
+        self._state_dirty = False
+        self.role = Role.FOLLOWER
+        self.leader: NodeId | None = None
+        self.leading: Leading | None = None
+        self.heard_leader_ms: int | None = None
+        """When the leader of the present term was last heard."""
+        self.acknowledged = (0, 0, 0)
+        """Term, session and match index of the last success told to a leader."""
+        self.votes: dict[NodeId, bool] = {}
+        """By voter, so that no answer counts twice."""
+        self.transfer_election = False
+        self.resend_due_ms: int | None = None
+        self.election_due_ms: int | None = None
+        self.postponed = False
+        """The election was put off once already because this node itself had been asleep."""
+
+    @property
+    def node_id(self) -> NodeId:
+        return self.config.node_id
+
+    @property
+    def membership(self) -> Membership:
+        return self.log.membership
+
+    @property
+    def promotable(self) -> bool:
+        """ "Only voters campaign": a candidate has to be one by its own latest configuration."""
+        return quorum.is_voter(self.membership, self.node_id)
+
+    @property
+    def other_voters(self) -> list[NodeId]:
+        """In the order of their names: the order of a set would differ between runs."""
+        return sorted(quorum.voters(self.membership) - {self.node_id})
+
+    def reset_election_timer(self) -> None:
+        """Draw a new timeout (paper §5.2: randomized, so that split votes are rare)."""
+        self.postponed = False
+        self.election_due_ms = None
+        if self.promotable:
+            timeout_ms = self.config.election_timeout_ms
+            self.election_due_ms = self.now_ms + self.rng.randrange(timeout_ms, 2 * timeout_ms)
+
+    def become_follower(self, term: int, leader: NodeId | None) -> None:
+        """Follow, in this term or a later one.
+
+        "If RPC request or response contains term T > currentTerm: set currentTerm = T, convert to
+        follower" (paper, Figure 2).  The election timer runs on, unless there was none.
+        """
+        if term < self.current_term:
+            raise InvariantViolation(f"term {self.current_term} cannot fall to {term}")
+        if term > self.current_term:
+            self.set_hard_state(term, None)
+            self.leader = None
+        if leader is not None and self.leader not in (None, leader):
+            raise InvariantViolation(f"{self.leader} and {leader} both lead in term {term}")
+        if self.role is Role.LEADER:
+            self.leading = None
+            self.leader = None
+            self.reset_election_timer()
+        self.role = Role.FOLLOWER
+        self.leader = leader if leader is not None else self.leader
+        self.votes = {}
+        self.resend_due_ms = None
+
+    def follow(self, term: int, leader: NodeId) -> None:
+        """The legitimate leader of this term has spoken."""
+        if self.role is Role.LEADER and term == self.current_term:
+            raise InvariantViolation(f"{self.node_id} and {leader} both lead in term {term}")
+        if self.role is not Role.FOLLOWER or term != self.current_term or leader != self.leader:
+            self.become_follower(term, leader)
+        self.heard_leader_ms = self.now_ms
+        self.reset_election_timer()
+
+    def answers_present_term(self, term: int) -> bool:
+        """Whether an answer of this term still means something here.
+
+        A later term makes this node a follower; answers to what it asked in an earlier term, or as
+        something else, are dropped.
+        """
+        if term > self.current_term:
+            self.become_follower(term, None)
+            return False
+        return term == self.current_term
+
+    def set_hard_state(self, term: int, voted_for: NodeId | None) -> None:
+        """Change term or vote; it is written with the next `Persist`."""
+        self.current_term = term
+        self.voted_for = voted_for
+        self._state_dirty = True
+
+    @property
+    def state_durable(self) -> bool:
+        """Whether the present term and vote are on disk."""
+        return not self._state_dirty and not self.log.writes.after_state
+
+    def take_persist(self) -> Persist | None:
+        """What is not yet on its way to the disk.
+
+        Term and vote go with or before the entries, so that a log never holds an entry of a term
+        that the node does not know of.
+        """
+        entries = self.log.take_unwritten()
+        if not entries and not self._state_dirty:
+            return None
+        state = HardState(self.current_term, self.voted_for) if self._state_dirty else None
+        self._state_dirty = False
+        ticket = self.log.writes.issue(
+            self.log.last_index, with_state=state is not None, now_ms=self.now_ms
+        )
+        return Persist(state, entries, ticket)

@@ -1,0 +1,320 @@
+"""A cluster in memory for scripts that decide about every message, write and tick themselves.
+
+Nothing happens by itself.  `pump()` carries out effects: writes go to disk at once unless the
+node's `slow_disk` is set, sends land in `network`, and what is in the network stays there until
+delivered, dropped, or delivered again.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from raftcore import (
+    Apply,
+    Config,
+    Entry,
+    EntryKind,
+    HardState,
+    Membership,
+    Message,
+    Persist,
+    RaftCore,
+    Role,
+    RoleChanged,
+    Send,
+)
+from raftcore.codec import encode_membership
+from raftcore.messages import (
+    AppendEntriesResponse,
+    HeartbeatResponse,
+    PreVoteResponse,
+    RequestVoteResponse,
+)
+from raftcore.storage import MemoryLog
+
+ELECTION_MS = 1000
+HEARTBEAT_MS = 150
+BIG = 1 << 40
+
+M = TypeVar("M")
+
+
+def entry(index: int, term: int, data: bytes = b"", kind: EntryKind = EntryKind.COMMAND) -> Entry:
+    return Entry(index, term, kind, 0, data)
+
+
+def log_of(*terms: int) -> list[Entry]:
+    """A log with these terms, as the paper draws them; the first entry is the membership."""
+    return [entry(i, term, b"%d" % i) for i, term in enumerate(terms, 1)]
+
+
+@dataclass
+class Member:
+    """A core with its disk, its driver's part done by hand."""
+
+    name: str
+    disk: MemoryLog
+    core: RaftCore
+    now_ms: int = 0
+    slow_disk: bool = False
+    unwritten: list[Persist] = field(default_factory=list)
+    held: list[Send] = field(default_factory=list)
+    """Sends waiting for a ticket."""
+    durable_ticket: int = 0
+    sent: list[Send] = field(default_factory=list)
+    """Sends released, in order, for the script to look at or deliver."""
+    applied: list[Entry] = field(default_factory=list)
+    persists: list[Persist] = field(default_factory=list)
+    roles: list[RoleChanged] = field(default_factory=list)
+
+    @property
+    def role(self) -> Role:
+        return self.core.role
+
+    def entries(self) -> list[Entry]:
+        """The log as it is on disk."""
+        last = self.disk.last_index
+        return list(self.disk.entries(1, last, BIG)) if last else []
+
+    def terms(self) -> list[int]:
+        return [e.term for e in self.entries()]
+
+    def pump(self) -> None:
+        """Carry out all effects, and those that follow from writes becoming durable."""
+        while effects := self.core.take_effects():
+            for effect in effects:
+                match effect:
+                    case Persist():
+                        self.persists.append(effect)
+                        self.unwritten.append(effect)
+                    case Send():
+                        self.held.append(effect)
+                    case Apply():
+                        assert effect.after <= self.durable_ticket
+                        self.applied.extend(effect.entries)
+                        self.core.applied(effect.entries[-1].index)
+                    case RoleChanged():
+                        self.roles.append(effect)
+            if not self.slow_disk:
+                self.write()
+            self._release()
+
+    def write(self, count: int | None = None) -> None:
+        """Make the oldest writes durable, all of them unless told how many."""
+        for effect in self.unwritten[:count]:
+            self.disk.append(effect.hard_state, effect.entries)
+            self.durable_ticket = effect.ticket
+            self.core.persisted(effect.ticket, self.now_ms)
+        del self.unwritten[:count]
+
+    def write_and_pump(self, count: int | None = None) -> None:
+        self.write(count)
+        self._release()
+        self.pump()
+
+    def receive(self, message: Message) -> None:
+        self.core.receive(message, self.now_ms)
+        self.pump()
+
+    def tick(self, now_ms: int | None = None) -> None:
+        """Call the timer when it is due, or at the given time."""
+        due = self.core.next_timer()
+        assert now_ms is not None or due is not None
+        self.now_ms = max(self.now_ms, due if now_ms is None else now_ms)  # type: ignore[type-var]
+        self.core.handle_timer(self.now_ms)
+        self.pump()
+
+    def propose(self, data: bytes) -> tuple[int, int]:
+        placed = self.core.propose(data, self.now_ms)
+        self.pump()
+        return placed
+
+    def take(self, kind: type[M] | None = None, to: str | None = None) -> list[M]:
+        """Take released messages out, of one kind and to one node where asked."""
+        taken, left = [], []
+        for send in self.sent:
+            fits = (kind is None or isinstance(send.message, kind)) and to in (None, send.to)
+            (taken if fits else left).append(send)
+        self.sent = left
+        return [send.message for send in taken]  # type: ignore[misc]
+
+    def take_one(self, kind: type[M], to: str | None = None) -> M:
+        messages = self.take(kind, to)
+        assert len(messages) == 1, messages
+        return messages[0]
+
+    def _release(self) -> None:
+        while self.held and self.held[0].after <= self.durable_ticket:
+            self.sent.append(self.held.pop(0))
+
+
+def member(
+    name: str = "a",
+    voters: str = "abc",
+    *,
+    entries: list[Entry] | None = None,
+    term: int | None = None,
+    voted_for: str | None = None,
+    applied_index: int = 0,
+    seed: int = 1,
+    now_ms: int = 0,
+    learners: str = "",
+    **config: Any,
+) -> Member:
+    """A node as it starts from this disk; its term is that of its last entry unless told."""
+    disk = MemoryLog()
+    entries = entries or []
+    if term is None:
+        term = entries[-1].term if entries else 0
+    disk.append(HardState(term, voted_for), entries)
+    return start(name, disk, voters, applied_index, seed, now_ms, learners, **config)
+
+
+def start(
+    name: str,
+    disk: MemoryLog,
+    voters: str = "abc",
+    applied_index: int = 0,
+    seed: int = 1,
+    now_ms: int = 0,
+    learners: str = "",
+    **config: Any,
+) -> Member:
+    """Start, or start again, from a disk."""
+    core = RaftCore(
+        Config(name, election_timeout_ms=ELECTION_MS, heartbeat_ms=HEARTBEAT_MS, **config),
+        disk,
+        hard_state=disk.hard_state,
+        bootstrap=Membership(frozenset(voters), frozenset(learners)),
+        applied_index=applied_index,
+        rng=random.Random(f"{name}{seed}"),
+        now_ms=now_ms,
+    )
+    return Member(name, disk, core, now_ms)
+
+
+def candidate(name: str = "a", voters: str = "abc", **options: Any) -> Member:
+    """A node that has just won its pre-vote and asks for votes; its messages are dropped."""
+    node = member(name, voters, **options)
+    node.tick()
+    for voter in voters:
+        if voter != name and node.role is Role.PRE_CANDIDATE:
+            node.receive(PreVoteResponse(node.core.current_term + 1, voter, granted=True))
+    assert node.role is Role.CANDIDATE
+    return node
+
+
+def leader(name: str = "a", voters: str = "abc", *, settled: bool = True, **options: Any) -> Member:
+    """A node that has just been elected; unless told, everybody then holds its whole log."""
+    node = candidate(name, voters, **options)
+    for voter in voters:
+        if voter != name and node.role is Role.CANDIDATE:
+            node.receive(RequestVoteResponse(node.core.current_term, voter, granted=True))
+    assert node.role is Role.LEADER
+    if settled:
+        for voter in voters.replace(name, ""):
+            acknowledge(node, voter)
+        node.take()
+    return node
+
+
+def acknowledge(node: Member, follower: str, match_index: int | None = None) -> None:
+    """A follower's success, in the session of the last append to it."""
+    session = max(
+        p.session for name, p in node.core._node.leading.progress.items() if name == follower
+    )
+    index = node.core.last_index if match_index is None else match_index
+    node.receive(AppendEntriesResponse(node.core.current_term, follower, session, True, index))
+
+
+def answer_heartbeat(node: Member, follower: str) -> None:
+    """Answer the leader's newest heartbeat."""
+    leading = node.core._node.leading
+    node.receive(HeartbeatResponse(node.core.current_term, follower, leading.sequence))
+
+
+class Cluster:
+    """Several members and the messages between them."""
+
+    def __init__(self, names: str = "abc", *, seed: int = 1, **config: Any) -> None:
+        self.members = {n: member(n, names, seed=seed, **config) for n in names}
+        self.now_ms = 0
+        self.cut: set[str] = set()
+        self.lose: Callable[[str, Send], bool] = lambda sender, send: False
+
+    def __getitem__(self, name: str) -> Member:
+        return self.members[name]
+
+    def settle(self, rounds_max: int = 1000) -> None:
+        """Deliver until nothing is under way."""
+        for _ in range(rounds_max):
+            if not self.deliver_once():
+                return
+        raise AssertionError("messages without end")
+
+    def deliver_once(self) -> bool:
+        """Deliver what is under way now; whether there was anything."""
+        batch = []
+        for name, node in self.members.items():
+            node.pump()
+            batch += [(name, send) for send in node.sent]
+            node.sent = []
+        for sender, send in batch:
+            if not (self.cut & {sender, send.to} or self.lose(sender, send)):
+                target = self.members[send.to]
+                target.core.receive(send.message, self.now_ms)
+        for node in self.members.values():
+            node.pump()
+        return bool(batch)
+
+    def run(self, until: Callable[[], bool], limit_ms: int = 60_000) -> None:
+        """Let time pass, from timer to timer, until something is so."""
+        end_ms = self.now_ms + limit_ms
+        self.settle()
+        while not until():
+            due = [t for n in self.members.values() if (t := n.core.next_timer()) is not None]
+            self.now_ms = max(self.now_ms, min(due))
+            assert self.now_ms <= end_ms, "it never came to be"
+            for node in self.members.values():
+                node.now_ms = self.now_ms
+                if (at_ms := node.core.next_timer()) is not None and at_ms <= self.now_ms:
+                    node.core.handle_timer(self.now_ms)
+            self.settle()
+
+    def run_for(self, duration_ms: int) -> None:
+        end_ms = self.now_ms + duration_ms
+        self.run(lambda: self.now_ms >= end_ms)
+
+    @property
+    def leaders(self) -> list[Member]:
+        return [node for node in self.members.values() if node.role is Role.LEADER]
+
+    def elect(self) -> Member:
+        """Wait for a leader whom all that are connected follow."""
+        connected = [node for name, node in self.members.items() if name not in self.cut]
+
+        def agreed() -> bool:
+            names = {node.core.leader for node in connected}
+            return len(names) == 1 and None not in names
+
+        self.run(agreed)
+        return self.members[connected[0].core.leader]  # type: ignore[index]
+
+    def depose(self, node: Member) -> None:
+        """Restart a member from its disk."""
+        self.members[node.name] = start(
+            node.name,
+            node.disk,
+            "".join(self.members),
+            node.core.applied_index,
+            seed=2,
+            now_ms=self.now_ms,
+        )
+
+
+def membership_entry(index: int, term: int, voters: str) -> Entry:
+    data = encode_membership(Membership(frozenset(voters)))
+    return entry(index, term, data, EntryKind.MEMBERSHIP)

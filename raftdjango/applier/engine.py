@@ -1,0 +1,425 @@
+"""Entry and database in, verdict out: the one place where replicated rows are written.
+
+Applying is a pure function of the database and the entry; where a batch begins and ends must not
+show.  So several entries share a COMMIT, each in its own savepoint, because nothing of a verdict is
+left to COMMIT: foreign keys are checked by look-ups at the entry's end.  An entry with statements
+has its own transaction, since SQLite's foreign keys are switched for it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from raftdjango.applier import commands, tables
+from raftdjango.applier.faults import (
+    EnvironmentFault,
+    Locked,
+    OutOfOrder,
+    Refused,
+    VerificationFailed,
+    environment_fault,
+)
+from raftdjango.applier.keys import forget_lost_sequences, sequences
+from raftdjango.applier.operations import SCHEMA, Operations
+from raftdjango.applier.schema import Schema
+from raftdjango.applier.statements import run_statement
+from raftdjango.applier.tables import OUTCOME, OUTCOME_GRACE_MS, STATE, AppliedState
+from raftdjango.writeset import (
+    FormCluster,
+    MalformedCommand,
+    Statement,
+    Verdict,
+    VerdictKind,
+    WriteSet,
+    decode_command,
+    decode_verdict,
+    encode_verdict,
+)
+from raftdjango.writeset.digests import expected_digest
+from raftdjango.writeset.pinning import Pinning
+from raftdjango.writeset.rows import INTEGER_MAX
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from raftdjango.writeset import Body, Command
+
+    Group = list[tuple["LogEntry", Command | None]]
+
+PRUNE_EVERY = 256
+"""Outcomes are pruned at the indexes that this divides: the same on every node."""
+PATIENCE_S = 5.0
+LOCK_POLL_S = 0.001
+
+_ENTRY = "raftdjango_entry"
+_NESTED = "raftdjango_nested"
+_FIND_OUTCOME = f"SELECT verdict FROM main.{OUTCOME} WHERE proposal_id = ?"
+_ADD_OUTCOME = (
+    f"INSERT INTO main.{OUTCOME} (proposal_id, expires_at_ms, log_index, verdict)"
+    " VALUES (?, ?, ?, ?)"
+)
+_WRITE_STATE = (
+    f"UPDATE main.{STATE} SET applied_index = ?, applied_term = ?, time_ms = ?, schema_version = ?"
+    " WHERE id = 1"
+)
+
+_EXPIRED = Verdict(VerdictKind.EXPIRED)
+_SCHEMA_CONFLICT = Verdict(VerdictKind.CONFLICT, message=SCHEMA)
+
+
+@dataclass(frozen=True, slots=True)
+class LogEntry:
+    """A committed entry, as the applier needs it."""
+
+    index: int
+    term: int
+    time_ms: int
+    """Cluster time, stamped by the leader."""
+    command: bytes | None
+    """None: an entry of the protocol's own; only its place counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """What became of one entry."""
+
+    index: int
+    proposal_id: bytes | None
+    verdict: Verdict | None
+    time_ms: int
+
+
+class Applier:
+    """Applies entries to one database, on one connection, in one thread at a time."""
+
+    def __init__(
+        self,
+        connection: sqlite3.Connection,
+        *,
+        nested: bool = False,
+        waiting: Callable[[], AbstractContextManager[object]] = nullcontext,
+        patience_s: float = PATIENCE_S,
+        pinning: Pinning | None = None,
+    ) -> None:
+        """`waiting` surrounds the wait for a write lock that somebody else holds.
+
+        `nested`: the connection is a test's own, in a transaction of its own (`apply_nested`);
+        `pinning` then is the one that the connection already has, if any.
+        """
+        self._connection = connection
+        self._nested = nested
+        self._waiting = waiting
+        self._patience_s = patience_s
+        self._pinning = pinning or Pinning(connection, outside="real" if nested else "refused")
+        self._schema = Schema(connection)
+        self._operations = Operations(connection, self._schema, self._run_statement)
+        self._cursor = connection.cursor()
+        self._cursor.row_factory = None
+        self._state = AppliedState()
+        self._next_state = self._state
+        self._foreign_keys: bool | None = None
+        self._outcomes: dict[bytes, tuple[bytes, int, int, bytes]] = {}
+
+    @property
+    def state(self) -> AppliedState:
+        """How far the database has come, as of the last COMMIT of this applier."""
+        return self._state
+
+    def prepare(self) -> None:
+        """Make the product's tables where they are missing, and read how far the database is."""
+        if not tables.has_tables(self._connection):
+            if self._nested:
+                tables.create_tables(self._connection)
+            else:
+                self._begin(foreign_keys=False)
+                tables.create_tables(self._connection)
+                self._cursor.execute("COMMIT")
+        self._read_state()
+
+    def _read_state(self) -> None:
+        state = tables.read_state(self._connection)
+        if state is None:
+            raise EnvironmentFault("The database is not prepared: it has no raftdjango_* tables.")
+        self._state = state
+
+    # Batches -------------------------------------------------------------------------------------
+
+    def apply_batch(self, entries: Sequence[LogEntry]) -> list[Applied]:
+        """Apply entries that follow the applied index, and commit them.
+
+        Raises `EnvironmentFault` when this node cannot go on; what was committed before it is in
+        the fault's `applied`, and the rest has left no trace.
+        """
+        done: list[Applied] = []
+        try:
+            for group, foreign_keys in _groups(entries):
+                done += self._apply_group(group, foreign_keys)
+        except EnvironmentFault as fault:
+            fault.applied = done
+            raise
+        except (sqlite3.Error, MemoryError) as error:
+            fault = environment_fault(error, f"after entry {self._state.applied_index}")
+            fault.applied = done
+            raise fault from error
+        return done
+
+    def _apply_group(self, group: Group, foreign_keys: bool | None) -> list[Applied]:
+        """Entries that share one COMMIT; an entry with statements comes alone."""
+        try:
+            self._begin(foreign_keys=bool(foreign_keys))
+            done = self._attempt(group)
+            try:
+                self._cursor.execute("COMMIT")
+            except sqlite3.IntegrityError as error:
+                if foreign_keys is None:
+                    raise
+                # What statements left to COMMIT.  The entry is alone in its transaction, so that
+                # this, too, depends on nothing else.
+                self._abandon()
+                self._begin(foreign_keys=True)
+                verdict = Verdict(VerdictKind.INTEGRITY_ERROR, message=str(error))
+                done = self._attempt(group, verdict)
+                self._cursor.execute("COMMIT")
+        except BaseException:
+            self._abandon()
+            raise
+        self._state = self._next_state
+        return done
+
+    def _attempt(self, group: Group, decided: Verdict | None = None) -> list[Applied]:
+        self._schema.refresh()
+        self._next_state = self._state
+        self._outcomes.clear()
+        following = self._state.applied_index
+        done = []
+        for entry, command in group:
+            following += 1
+            if entry.index != following:
+                raise OutOfOrder(
+                    f"Entry {entry.index} was to be applied where entry {following} belongs."
+                )
+            done.append(self._apply_entry(entry, command, decided))
+        last = group[-1][0]
+        self._write(last)
+        return done
+
+    def _begin(self, *, foreign_keys: bool) -> None:
+        if self._foreign_keys is not foreign_keys:
+            self._cursor.execute(f"PRAGMA foreign_keys = {int(foreign_keys)}")
+            self._foreign_keys = foreign_keys
+        if self._try_begin():
+            return
+        with self._waiting():
+            deadline = time.monotonic() + self._patience_s
+            while not self._try_begin():
+                if time.monotonic() > deadline:
+                    raise Locked("Another process holds the database's write lock.")
+                time.sleep(LOCK_POLL_S)
+
+    def _try_begin(self) -> bool:
+        try:
+            self._cursor.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                raise
+            return False
+        return True
+
+    def _abandon(self) -> None:
+        """Nothing of the transaction in progress stays."""
+        self._schema.forget()
+        self._outcomes.clear()
+        if self._connection.in_transaction:
+            self._cursor.execute("ROLLBACK")
+
+    # Inside a test's transaction -----------------------------------------------------------------
+
+    def apply_nested(self, entry: LogEntry) -> Verdict:
+        """Apply one entry on a test's own connection, inside its transaction.  Test mode only."""
+        if entry.command is None:
+            raise ValueError("Only commands are applied in a test's transaction.")
+        command = decode_command(entry.command)
+        self._read_state()
+        self._next_state = self._state
+        self._schema.refresh()
+        self._outcomes.clear()
+        self._cursor.execute(f"SAVEPOINT {_NESTED}")
+        try:
+            applied = self._apply_entry(entry, command)
+            self._write(entry)
+        except BaseException:
+            self._schema.forget()
+            self._cursor.execute(f"ROLLBACK TO {_NESTED}")
+            self._cursor.execute(f"RELEASE {_NESTED}")
+            raise
+        self._cursor.execute(f"RELEASE {_NESTED}")
+        self._state = self._next_state
+        if applied.verdict is None:
+            raise AssertionError("A command always has a verdict.")
+        return applied.verdict
+
+    # One entry -----------------------------------------------------------------------------------
+
+    def _apply_entry(
+        self, entry: LogEntry, command: Command | None, decided: Verdict | None = None
+    ) -> Applied:
+        verdict = None
+        proposal_id = None
+        if command is not None:
+            proposal_id = command.proposal_id
+            verdict = self._stored(proposal_id)
+            if verdict is None:
+                expires_at_ms = command.expires_at_ms
+                if expires_at_ms and entry.time_ms > expires_at_ms:
+                    # Not stored: whatever was decided under this id before was pruned only after
+                    # it had expired, and must not be contradicted.
+                    verdict = _EXPIRED
+                else:
+                    verdict = decided or self._decide(entry, command.body)
+                    self._record(entry, command, verdict)
+        if entry.index % PRUNE_EVERY == 0:
+            self._prune(entry.time_ms)
+        return Applied(entry.index, proposal_id, verdict, entry.time_ms)
+
+    def _decide(self, entry: LogEntry, body: Body) -> Verdict:
+        if not isinstance(body, WriteSet):
+            try:
+                verdict = commands.run(self._cursor, self._schema, body, entry.time_ms)
+            except Refused as refused:
+                return refused.verdict
+            if isinstance(body, FormCluster):
+                self._next_state = tables.read_state(self._connection) or self._next_state
+            return verdict
+        statements = [each for each in body.operations if type(each) is Statement]
+        if (
+            len(statements) < len(body.operations)
+            and body.schema_version != self._next_state.schema_version
+        ):
+            return _SCHEMA_CONFLICT
+        try:
+            if not statements and self._operations.is_one_step(body):
+                return self._operations.run(body)
+        except Refused as refused:
+            return refused.verdict
+        return self._run_whole(entry, body, statements)
+
+    def _run_whole(
+        self, entry: LogEntry, write_set: WriteSet, statements: list[Statement]
+    ) -> Verdict:
+        """All of a write-set, or nothing."""
+        self._cursor.execute(f"SAVEPOINT {_ENTRY}")
+        try:
+            verdict = self._run(write_set, statements)
+        except Refused as refused:
+            if statements:
+                self._schema.forget()
+            self._undo()
+            return refused.verdict
+        self._cursor.execute(f"RELEASE {_ENTRY}")
+        if statements:
+            self._next_state = replace(self._next_state, schema_version=entry.index)
+        return verdict
+
+    def _run(self, write_set: WriteSet, statements: list[Statement]) -> Verdict:
+        resets = any("sqlite_sequence" in each.sql.lower() for each in statements)
+        counters = sequences(self._schema) if resets else {}
+        verdict = self._operations.run(write_set)
+        if statements:
+            forget_lost_sequences(self._cursor, self._schema, counters)
+        if write_set.expected_digest not in (b"", self._digest(write_set)):
+            raise VerificationFailed(
+                "Verify mode: the tables differ from what they were after the speculative run."
+            )
+        return verdict
+
+    def _digest(self, write_set: WriteSet) -> bytes:
+        return expected_digest(self._connection, write_set) if write_set.expected_digest else b""
+
+    def _undo(self) -> None:
+        if not self._connection.in_transaction and not self._nested:
+            # A statement of its own rolled everything back (`OR ROLLBACK`).  Its entry is alone in
+            # the transaction, so there was nothing else.
+            self._cursor.execute("BEGIN IMMEDIATE")
+            return
+        self._cursor.execute(f"ROLLBACK TO {_ENTRY}")
+        self._cursor.execute(f"RELEASE {_ENTRY}")
+
+    def _run_statement(self, statement: Statement) -> int:
+        return run_statement(self._connection, self._pinning, statement, fenced=not self._nested)
+
+    # What is remembered --------------------------------------------------------------------------
+
+    def _stored(self, proposal_id: bytes) -> Verdict | None:
+        if pending := self._outcomes.get(proposal_id):
+            return decode_verdict(pending[3])
+        row = self._cursor.execute(_FIND_OUTCOME, (proposal_id,)).fetchone()
+        return None if row is None else decode_verdict(row[0])
+
+    def _record(self, entry: LogEntry, command: Command, verdict: Verdict) -> None:
+        expires_at_ms = command.expires_at_ms
+        if not expires_at_ms:
+            # Only a write-set could do harm when it is applied once more after all this time.
+            keep = isinstance(command.body, WriteSet)
+            expires_at_ms = INTEGER_MAX if keep else entry.time_ms
+        proposal_id = command.proposal_id
+        self._outcomes[proposal_id] = (
+            proposal_id,
+            expires_at_ms,
+            entry.index,
+            encode_verdict(verdict),
+        )
+
+    def _store_outcomes(self) -> None:
+        if self._outcomes:
+            self._cursor.executemany(_ADD_OUTCOME, self._outcomes.values())
+            self._outcomes.clear()
+
+    def _prune(self, time_ms: int) -> None:
+        self._store_outcomes()
+        self._cursor.execute(
+            f"DELETE FROM main.{OUTCOME} WHERE expires_at_ms < ?", (time_ms - OUTCOME_GRACE_MS,)
+        )
+
+    def _write(self, last: LogEntry) -> None:
+        self._store_outcomes()
+        state = replace(
+            self._next_state,
+            applied_index=last.index,
+            applied_term=last.term,
+            time_ms=last.time_ms,
+        )
+        self._cursor.execute(
+            _WRITE_STATE,
+            (state.applied_index, state.applied_term, state.time_ms, state.schema_version),
+        )
+        self._next_state = state
+
+
+def _groups(entries: Sequence[LogEntry]) -> Iterator[tuple[Group, bool | None]]:
+    """Entries that may share a COMMIT, in order.  With an entry that may not comes what SQLite's
+    foreign keys must be for it; None: they are off and the entries are looked after here.
+    """
+    group: Group = []
+    for entry in entries:
+        try:
+            command = None if entry.command is None else decode_command(entry.command)
+        except MalformedCommand as error:
+            if group:
+                yield group, None
+            raise EnvironmentFault(f"Entry {entry.index} cannot be applied: {error}") from error
+        body = command.body if command is not None else None
+        if isinstance(body, WriteSet) and (
+            body.foreign_keys_off or any(type(each) is Statement for each in body.operations)
+        ):
+            if group:
+                yield group, None
+            yield [(entry, command)], not body.foreign_keys_off
+            group = []
+        else:
+            group.append((entry, command))
+    if group:
+        yield group, None

@@ -1,0 +1,1 @@
+"""Checks, commands and the admin page: what an operator meets."""

@@ -1,0 +1,133 @@
+"""`raftctl status`: what it prints, and the codes it ends with."""
+
+from __future__ import annotations
+
+import io
+import json
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+
+from raftdjango.management.tables import table
+from raftdjango.status import Health, ago, members
+from tests.operator.fakes import FOLLOWER_STATUS, LEADER_STATUS, raftnode_says
+
+pytestmark = pytest.mark.filterwarnings("ignore:Overriding setting DATABASES")
+
+
+def raftctl(*arguments: str) -> str:
+    """What the command prints."""
+    out = io.StringIO()
+    call_command("raftctl", *arguments, stdout=out, no_color=True)
+    return out.getvalue()
+
+
+def test_json_is_what_the_node_says() -> None:
+    with raftnode_says(LEADER_STATUS) as fake:
+        assert json.loads(raftctl("status", "--json")) == LEADER_STATUS
+    assert fake.closed
+
+
+def test_table_shows_all_facts() -> None:
+    with raftnode_says(LEADER_STATUS):
+        lines = raftctl("status").splitlines()
+    assert lines[0] == "cluster 5f0c7d1e9a, group default"
+    assert lines[1] == "asked n1, leader in term 7; leader: n1"
+    assert lines[2] == "commit index 123,456, applied index 123,450"
+    assert lines[3] == "log 3.0 MB; this version does not compact it"
+    first, second, third = (line.split() for line in lines[-3:])
+    assert first[:4] == ["*", "n1", "http://127.0.0.1:7001", "leader"]
+    assert first[-2:] == ["in", "step"]
+    assert second[2:5] == ["follower", "120,000", "3,456"]
+    assert second[-1] == "behind"
+    assert "65 seconds ago" in " ".join(third)
+    assert third[-3:] == ["does", "not", "answer"]
+
+
+def test_follower_does_not_pretend_to_know() -> None:
+    with raftnode_says(FOLLOWER_STATUS):
+        lines = raftctl("status").splitlines()
+    assert "asked n2, follower in term 7; leader: n1" in lines
+    assert lines[-1].split()[3:] == ["-", "-", "-", "not", "known", "here"]
+
+
+def test_no_leader_is_said() -> None:
+    with raftnode_says({**LEADER_STATUS, "leader": None, "role": "candidate"}):
+        assert "leader: none at the moment: writes wait" in raftctl("status")
+
+
+def test_unreachable_ends_with_2_and_the_next_command() -> None:
+    with raftnode_says(None), pytest.raises(CommandError) as caught:
+        raftctl("status", "--timeout", "0.1")
+    assert caught.value.returncode == 2
+    assert "/x/node.sock" in str(caught.value)
+    assert "manage.py raftnode" in str(caught.value)
+    assert "Nothing was written" not in str(caught.value)
+
+
+@pytest.mark.parametrize("alias", ["plain", "nowhere"])
+def test_alias_that_is_not_replicated_ends_with_2(alias: str) -> None:
+    with pytest.raises(CommandError, match=r"default, other") as caught:
+        raftctl("status", "--database", alias)
+    assert caught.value.returncode == 2
+
+
+def test_other_alias_is_asked() -> None:
+    with raftnode_says({**LEADER_STATUS, "node": "n3"}, alias="other"):
+        assert "group other" in raftctl("status", "--database", "other")
+
+
+def test_no_replicated_database(settings: Any) -> None:
+    settings.DATABASES = {"default": {"ENGINE": "django.db.backends.sqlite3"}}
+    with pytest.raises(CommandError, match="ENGINE") as caught:
+        raftctl("status")
+    assert caught.value.returncode == 2
+
+
+def test_no_verb_is_a_usage_error() -> None:
+    with pytest.raises(CommandError, match="verb"):
+        raftctl()
+
+
+class TestHealth:
+    def health(self, **changes: Any) -> dict[str, Health]:
+        status = {**LEADER_STATUS, **changes}
+        return {member.id: member.health for member in members(status)}
+
+    def test_leader_judges_by_lag_and_contact(self) -> None:
+        assert self.health() == {"n1": Health.GOOD, "n2": Health.BEHIND, "n3": Health.SILENT}
+
+    def test_leader_that_never_heard_of_one(self) -> None:
+        rows = [{**row, "last_contact_ms": None} for row in LEADER_STATUS["members"]]
+        assert self.health(members=rows)["n2"] is Health.SILENT
+
+    def test_node_that_stopped_applying(self) -> None:
+        assert self.health(problem="disk full")["n1"] is Health.FAILED
+
+    def test_node_that_applies_slowly(self) -> None:
+        assert self.health(applied_index=0)["n1"] is Health.BEHIND
+
+
+def test_columns_line_up() -> None:
+    text = table(["node", "lag"], [["n1", "5"], ["a-long-name", "12,345"]], right={"lag"})
+    assert text.splitlines() == [
+        "node            lag",
+        "n1                5",
+        "a-long-name  12,345",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("milliseconds", "words"),
+    [
+        (None, ""),
+        (0, "0 ms ago"),
+        (999, "999 ms ago"),
+        (1000, "1 second ago"),
+        (119_999, "119 seconds ago"),
+        (120_000, "2 minutes ago"),
+    ],
+)
+def test_ago(milliseconds: int | None, words: str) -> None:
+    assert ago(milliseconds) == words

@@ -84,8 +84,8 @@ class State(ProductModel):
     applied_term = models.PositiveBigIntegerField(_("applied term"))
     time_ms = models.PositiveBigIntegerField(_("cluster time"))
     schema_version = models.PositiveBigIntegerField(_("schema version"))
-    cluster_id = models.BinaryField(_("cluster id"))
-    group_name = models.TextField(_("group"))
+    cluster_id = models.BinaryField(_("cluster id"), null=True)
+    group_name = models.TextField(_("group"), null=True)  # noqa: DJ001 - NULL until it forms
 
     class Meta(ProductModel.Meta):
         db_table = "raftdjango_state"
@@ -93,7 +93,7 @@ class State(ProductModel):
         verbose_name_plural = _("applied states")
 
     def __str__(self) -> str:
-        return f"{self.group_name} at {self.applied_index}"
+        return f"{self.group_name or 'not formed'} at {self.applied_index}"
 
 
 class Outcome(ProductModel):

@@ -36,7 +36,9 @@ class NodeIdentity:
 
 def group_of_request(request: Request) -> ServedGroup:
     """The group in the request's path."""
-    groups = request.META[REQUEST_KEY].node.groups
+    # Past DRF's request, whose attributes cost ten times a dictionary's.
+    plain = request._request
+    groups = plain.META[REQUEST_KEY].node.groups
     name = request.parser_context["kwargs"]["group"]
     try:
         return groups[name]  # type: ignore[no-any-return]
@@ -49,13 +51,12 @@ class PeerAuthentication(BaseAuthentication):
 
     def authenticate(self, request: Request) -> tuple[NodeIdentity, Envelope] | None:
         """The peer; None without such a header.  Raises `SignatureRefused`."""
-        header = request.META.get("HTTP_AUTHORIZATION", "")
+        plain = request._request
+        header = plain.META.get("HTTP_AUTHORIZATION", "")
         if not header.startswith(SIGNED):
             return None
         signer = group_of_request(request).transport.signer
-        envelope = signer.verify_request(
-            request.method, request.path, header, request._request.body
-        )
+        envelope = signer.verify_request(plain.method or "", plain.path, header, plain.body)
         return NodeIdentity(envelope.sender.node_id, envelope), envelope
 
     def authenticate_header(self, request: Request) -> str:

@@ -15,6 +15,7 @@ import json
 import logging
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
 from http import HTTPStatus
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
@@ -22,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 import uvicorn
 from django.db import close_old_connections
 from django.http import HttpRequest, QueryDict
-from django.urls import Resolver404, get_resolver
+from django.urls import Resolver404, ResolverMatch, get_resolver
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from raftdjango.node.errors import StartRefused
@@ -74,10 +75,7 @@ class NodeRequest(HttpRequest):
         self.path = self.path_info = scope["path"]
         self.META = {"REQUEST_METHOD": self.method, "PATH_INFO": self.path, REQUEST_KEY: server}
         for name, value in scope["headers"]:
-            key = name.decode("latin-1").upper().replace("-", "_")
-            if key not in {"CONTENT_TYPE", "CONTENT_LENGTH"}:
-                key = f"HTTP_{key}"
-            self.META[key] = value.decode("latin-1")
+            self.META[_meta_key(name)] = value.decode("latin-1")
         self.META["CONTENT_LENGTH"] = str(len(body))
         self.content_type = self.META.get("CONTENT_TYPE", "")
         self.content_params: dict[str, str] = {}
@@ -92,6 +90,12 @@ class NodeRequest(HttpRequest):
 
 
 _NO_QUERY = QueryDict("")
+
+
+@lru_cache(maxsize=256)
+def _meta_key(name: bytes) -> str:
+    key = name.decode("latin-1").upper().replace("-", "_")
+    return key if key in {"CONTENT_TYPE", "CONTENT_LENGTH"} else f"HTTP_{key}"
 
 
 class _Protocol(HttpToolsProtocol):
@@ -122,6 +126,7 @@ class HttpServer:
         self.node = node
         self.address: tuple[str, int] = ("", 0)
         self._resolver = get_resolver(URLCONF)
+        self._matches: dict[str, ResolverMatch] = {}
         self._pool = ThreadPoolExecutor(POOL_THREADS, "raft-views")
         self._cold = 0
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -136,6 +141,7 @@ class HttpServer:
         self._loop = asyncio.get_running_loop()
         config = uvicorn.Config(
             self,  # type: ignore[arg-type]
+            interface="asgi3",
             http=_Protocol,
             ws="none",
             lifespan="off",
@@ -181,7 +187,7 @@ class HttpServer:
         """The ASGI application."""
         try:
             body = await _read_body(scope, receive)
-            match = self._resolver.resolve(scope["path"])
+            match = self._match(scope["path"])
             request = NodeRequest(scope, body, self)
             if match.url_name in ON_LOOP:
                 response = match.func(request, *match.args, **match.kwargs)
@@ -196,6 +202,18 @@ class HttpServer:
             await _send(send, problem.status, _json_body(problem.code, problem.detail), close=True)
         else:
             await _send(send, response.status_code, response.content, response.items())
+
+    def _match(self, path: str) -> ResolverMatch:
+        """The view of a path; those of the loop are looked up once."""
+        match = self._matches.get(path)
+        if match is None:
+            match = self._resolver.resolve(path)
+            if match.url_name in ON_LOOP and match.kwargs.get("group", "") in (
+                "",
+                *self.node.groups,
+            ):
+                self._matches[path] = match
+        return match
 
     async def _in_pool(self, view: Any, request: HttpRequest, kwargs: dict[str, Any]) -> Any:
         if self._cold >= COLD_MAX:

@@ -24,6 +24,7 @@ import itertools
 import os
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
 
@@ -38,7 +39,7 @@ WINDOW = 4096
 """Counters that may be overtaken: far more than two lanes can have under way."""
 BOOTS_MAX = 64
 """Replay windows kept; beyond it this node takes a new boot id, which makes all of them stale."""
-FIELD_MAX = 512
+HEADER_MAX = 2048
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,46 +111,57 @@ class ReplayWindow:
         return True
 
 
-def _encode(envelope: Envelope) -> str:
-    sender = envelope.sender
+def _who(sender: Standing, receiver: str, boot: bytes, receiver_boot: bytes) -> str:
+    """All of a header but its counter and mac: the same from request to request."""
     fields = (
+        SCHEME,
+        VERSION,
         quote(sender.node_id, safe=""),
-        quote(envelope.receiver, safe=""),
+        quote(receiver, safe=""),
         sender.cluster.hex() or "-",
         sender.logged.hex() or "-",
         sender.forming.hex() or "-",
         sender.incarnation.hex() or "-",
-        envelope.boot.hex(),
-        envelope.receiver_boot.hex() or "-",
-        str(envelope.counter),
+        boot.hex(),
+        receiver_boot.hex() or "-",
     )
-    return f"{SCHEME} {VERSION} {' '.join(fields)}"
+    return " ".join(fields)
 
 
 def _bytes(field: str) -> bytes:
     return b"" if field == "-" else bytes.fromhex(field)
 
 
-def _decode(header: str) -> tuple[Envelope, str, str]:
-    """The envelope, the text that the mac covers, and the mac."""
-    parts = header.split(" ")
-    if len(parts) != 12 or parts[0] != SCHEME or max(map(len, parts)) > FIELD_MAX:
+def _parse_who(who: str) -> tuple[Standing, str, bytes, bytes]:
+    parts = who.split(" ")
+    if len(parts) != 10 or parts[0] != SCHEME or len(who) > HEADER_MAX:
         raise SignatureRefused("unsigned", "Peers must send the header 'Raft 1 ...'; this is none.")
     if parts[1] != VERSION:
         raise SignatureRefused("version", f"This node speaks version {VERSION}, not {parts[1]!r}.")
     try:
-        envelope = Envelope(
-            Standing(unquote(parts[2]), *map(_bytes, parts[4:8])),
-            unquote(parts[3]),
-            bytes.fromhex(parts[8]),
-            _bytes(parts[9]),
-            int(parts[10]),
-        )
+        sender = Standing(unquote(parts[2]), *map(_bytes, parts[4:8]))
+        return sender, unquote(parts[3]), bytes.fromhex(parts[8]), _bytes(parts[9])
     except ValueError:
-        raise SignatureRefused("unsigned", "The header 'Raft 1 ...' is malformed.") from None
-    if not 0 < envelope.counter < 1 << 63 or not envelope.boot:
-        raise SignatureRefused("unsigned", "The header 'Raft 1 ...' is malformed.")
-    return envelope, header[: -len(parts[11]) - 1], parts[11]
+        raise _malformed() from None
+
+
+def _malformed() -> SignatureRefused:
+    return SignatureRefused("unsigned", "The header 'Raft 1 ...' is malformed.")
+
+
+# Both directions repeat themselves: the text changes only when somebody restarts or learns.
+_encode_who = lru_cache(maxsize=64)(_who)
+_decode_who = lru_cache(maxsize=64)(_parse_who)
+
+
+def _decode(header: str) -> tuple[Envelope, str, str]:
+    """The envelope, the text that the mac covers, and the mac."""
+    text, _, mac = header.rpartition(" ")
+    who, _, number = text.rpartition(" ")
+    sender, receiver, boot, receiver_boot = _decode_who(who)
+    if not number.isascii() or not number.isdigit() or len(number) > 18 or not boot:
+        raise _malformed()
+    return Envelope(sender, receiver, boot, receiver_boot, int(number)), text, mac
 
 
 class Signer:
@@ -175,7 +187,8 @@ class Signer:
         return hmac.digest(key, head + body, "sha256").hex()
 
     def _seal(self, what: str, path: str, envelope: Envelope, body: bytes) -> str:
-        text = _encode(envelope)
+        who = _encode_who(envelope.sender, envelope.receiver, envelope.boot, envelope.receiver_boot)
+        text = f"{who} {envelope.counter}"
         mac = self._mac(self._key, what, path, text, body) if self._key else "-"
         return f"{text} {mac}"
 

@@ -1,0 +1,173 @@
+"""Statements that need no local execution: they name rows and literal values, nothing else.
+
+The compilers make the SQL as ever, and what is here reads it: a statement may go blind exactly when
+its text consists of columns and placeholders in the one shape that each kind has.  So no expression,
+no field's own placeholder and no join can be overlooked, whatever Django version made the text.  The
+parameters are turned into SQLite storage classes as the driver would; column affinity is applied by
+SQLite when the applier executes the operation.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from typing import TYPE_CHECKING, Any
+
+from raftdjango.writeset import BlindDelete, BlindInsert, BlindUpdate
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from raftdjango.writeset import Row, Table, Value
+
+INTEGER_MIN, INTEGER_MAX = -(2**63), 2**63 - 1
+_EXACT = frozenset({type(None), str, bytes})
+_CONSTANT_DEFAULT = re.compile(
+    r"(NULL|TRUE|FALSE|[+-]?\s*(\d+(\.\d*)?|\.\d+)(E[+-]?\d+)?|0X[0-9A-F]+|X?'([^']|'')*')",
+    re.IGNORECASE,
+)
+
+
+class NotLiteral(Exception):  # noqa: N818 - an answer, not a fault
+    """A value that the driver would refuse or that only it can convert."""
+
+
+def storage_row(values: Sequence[Any]) -> Row:
+    """The values as the driver would bind them."""
+    return tuple([value if type(value) in _EXACT else _storage(value) for value in values])
+
+
+def _storage(value: Any) -> Value:
+    kind = type(value)
+    if kind is not int and kind is not float:
+        value = sqlite3.adapt(value, sqlite3.PrepareProtocol, value)
+    if isinstance(value, int):
+        if not INTEGER_MIN <= value <= INTEGER_MAX:
+            raise NotLiteral
+        return int(value)
+    if isinstance(value, float):
+        # SQLite stores a NaN as NULL.
+        return float(value) if value == value else None
+    if isinstance(value, str):
+        return str.__str__(value)
+    if value is None:
+        return None
+    if isinstance(value, (bytes, bytearray, memoryview)):
+        return bytes(value)
+    raise NotLiteral
+
+
+def insert_operation(
+    table: Table, columns: tuple[int, ...], values: Sequence[Any], returning: Sequence[str]
+) -> BlindInsert | None:
+    """One row of an INSERT; `columns` are positions in `table.columns`."""
+    try:
+        row = storage_row(values)
+    except NotLiteral:
+        return None
+    given = dict(zip(columns, row, strict=True))
+    if any(given.get(position) is None for position in table.key):
+        return None  # SQLite would choose the key, which has to be known before.
+    places, names = split_returning(table, returning)
+    return BlindInsert(table, columns, row, places, names)
+
+
+def split_returning(table: Table, names: Sequence[str]) -> tuple[tuple[int, ...], tuple[str, ...]]:
+    """Columns to answer: those that travel by position, generated ones by name."""
+    places = tuple(table.columns.index(name) for name in names if name in table.columns)
+    return places, tuple(name for name in names if name not in table.columns)
+
+
+def returned_order(table: Table, names: Sequence[str]) -> list[int]:
+    """Where each name is in what a blind insert answers, as `split_returning` ordered it."""
+    places, generated = split_returning(table, names)
+    answered = [*(table.columns[place] for place in places), *generated]
+    return [answered.index(name) for name in names]
+
+
+def update_operation(
+    table: Table, sql: str, parameters: Sequence[Any], quoted: Quoted
+) -> BlindUpdate | None:
+    """`UPDATE t SET a = %s, b = NULL WHERE t.key = %s`, read back into its parts."""
+    head, _, where = sql.partition(" WHERE ")
+    prefix = f"UPDATE {quoted.table} SET "  # noqa: S608 - to compare with
+    if not head.startswith(prefix):
+        return None
+    places: list[int] = []
+    nulls: list[bool] = []
+    for assignment in head[len(prefix) :].split(", "):
+        column, _, value = assignment.partition(" = ")
+        place = quoted.positions.get(column)
+        if place is None or place in table.key or place in places or value not in {"%s", "NULL"}:
+            return None
+        places.append(place)
+        nulls.append(value == "NULL")
+    given = len(parameters) - (where.count("%s"))
+    rest = iter(parameters[:given])
+    try:
+        values = storage_row([None if null else next(rest) for null in nulls])
+        keys = _keys(where, parameters[given:], quoted)
+    except NotLiteral:
+        return None
+    if keys is None:
+        return None
+    return BlindUpdate(table, keys, tuple(zip(places, values, strict=True)))
+
+
+def delete_operation(
+    table: Table, sql: str, parameters: Sequence[Any], quoted: Quoted
+) -> BlindDelete | None:
+    """`DELETE FROM t WHERE t.key IN (%s, %s)`, read back into its parts."""
+    head, _, where = sql.partition(" WHERE ")
+    if head != f"DELETE FROM {quoted.table}":  # noqa: S608 - to compare with
+        return None
+    try:
+        keys = _keys(where, parameters, quoted)
+    except NotLiteral:
+        return None
+    return BlindDelete(table, keys) if keys is not None else None
+
+
+class Quoted:
+    """How a table's names stand in SQL text."""
+
+    __slots__ = ("key", "positions", "table")
+
+    def __init__(self, table: Table, quote_name: Any) -> None:
+        self.table = quote_name(table.name)
+        self.positions = {quote_name(name): place for place, name in enumerate(table.columns)}
+        self.key = ""
+        """The key column, qualified; empty where a key has several."""
+        if len(table.key) == 1:
+            self.key = f"{self.table}.{quote_name(table.columns[table.key[0]])}"
+
+
+def _keys(where: str, parameters: Sequence[Any], quoted: Quoted) -> tuple[Row, ...] | None:
+    """The keys of `key = %s` or `key IN (%s, %s)`; None if the condition is another one."""
+    if not quoted.key or not parameters:
+        return None
+    several = f"{quoted.key} IN ({', '.join(['%s'] * len(parameters))})"
+    if where != several and (len(parameters) != 1 or where != f"{quoted.key} = %s"):
+        return None
+    keys = dict.fromkeys(storage_row(parameters))
+    if None in keys:
+        return None  # `= NULL` is true for no row; the applier would have to know.
+    return tuple((key,) for key in keys)
+
+
+def constant_defaults(connection: sqlite3.Connection, table: Table, columns: Sequence[int]) -> bool:
+    """Whether every column that an INSERT leaves out gets the same value on every node."""
+    left_out = {table.columns[place] for place in range(len(table.columns)) if place not in columns}
+    if not left_out:
+        return True
+    rows = connection.execute("SELECT name, dflt_value FROM pragma_table_info(?)", (table.name,))
+    return all(_is_constant(default) for name, default in rows.fetchall() if name in left_out)
+
+
+def _is_constant(default: str | None) -> bool:
+    if default is None:
+        return True
+    text = default.strip()
+    while text.startswith("(") and text.endswith(")"):
+        text = text[1:-1].strip()
+    return _CONSTANT_DEFAULT.fullmatch(text) is not None

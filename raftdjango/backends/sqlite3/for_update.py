@@ -1,0 +1,77 @@
+"""`select_for_update()`: the rows read must still be so when the block commits.
+
+Nothing is locked.  The query is run again on the same snapshot for the keys of the rows that it read,
+of every table whose columns it selects, as other databases lock the rows of all tables in FROM.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.core.exceptions import EmptyResultSet
+from django.db.backends.sqlite3.base import SQLiteCursorWrapper
+from django.db.models.expressions import Col
+from django.db.models.sql import compiler
+
+if TYPE_CHECKING:
+    from raftdjango.backends.sqlite3.replication import Replication
+    from raftdjango.writeset import Table
+
+
+class KeyCompiler(compiler.SQLCompiler):
+    """The same rows in the same order, but of each table only the key."""
+
+    tables: list[Table]
+    """Tables in the order of the columns selected, once for each alias."""
+
+    def get_select(self, *args: Any, **kwargs: Any) -> Any:
+        """Select keys in place of what the query selects."""
+        selected, _, _ = super().get_select(*args, **kwargs)
+        replication: Replication = self.connection.replication
+        quote = self.connection.ops.quote_name
+        base = self.query.get_initial_alias()
+        aliases = dict.fromkeys(
+            [
+                base,
+                *(expression.alias for expression, _, _ in selected if isinstance(expression, Col)),
+            ]
+        )
+        self.tables, keys = [], []
+        for alias in aliases:
+            table = replication.table(self.query.alias_map[alias].table_name)
+            if table is None:
+                continue
+            self.tables.append(table)
+            for place in table.key:
+                name = table.columns[place]
+                column = Col(alias, self.query.get_meta().pk)
+                # The plus hides the declared type: storage values, not what the driver makes of them.
+                keys.append((column, (f"+{quote(alias)}.{quote(name)}", ()), None))
+        return keys, None, {}
+
+
+def lock_rows_read(select: compiler.SQLCompiler) -> None:
+    """Have the rows of the query just executed by `select` validated at commit."""
+    query = select.query.clone()
+    keys = KeyCompiler(query, select.connection, select.using)
+    try:
+        sql, parameters = keys.as_sql()
+    except EmptyResultSet:
+        return
+    if not sql or not keys.tables:
+        return
+    # On the driver's connection: the read was already counted, logged and remembered.
+    cursor = select.connection.connection.cursor(SQLiteCursorWrapper)
+    try:
+        rows = cursor.execute(sql, parameters).fetchall()
+    finally:
+        cursor.close()
+    start = 0
+    for table in keys.tables:
+        stop = start + len(table.key)
+        found = dict.fromkeys(tuple(row[start:stop]) for row in rows)
+        start = stop
+        # An outer join without a match has no row to keep.
+        select.connection.replication.lock_for_update(
+            table.name, [key for key in found if None not in key]
+        )

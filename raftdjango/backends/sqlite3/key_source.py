@@ -1,0 +1,98 @@
+"""Where a statement gets the keys that SQLite would have chosen.
+
+From the process' leased blocks, and from the node when those are empty.  While this connection holds
+the write lock nothing may be proposed: the lease would be applied on this machine too, and wait for
+the lock.  Then keys are chosen as the applier would lease them, from the snapshot: behind every key
+leased or used.  Somebody else may be given the same ones meanwhile; that is a conflict at commit.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TYPE_CHECKING, Any
+
+from raftdjango.conf import get_settings
+
+if TYPE_CHECKING:
+    from raftdjango.backends.sqlite3.base import DatabaseWrapper
+
+RAW_BLOCK = 64
+"""Keys set aside for a raw INSERT, which does not say how many rows it will write."""
+
+
+def draw_keys(
+    connection: DatabaseWrapper, table: str, column: str, count: int, *, probe: bool
+) -> list[int]:
+    """`count` keys for `table`.
+
+    `probe` looks for keys in use in the local database, where a block of keys may hold some that
+    somebody chose himself.  A blind insert does without: the applier would tell.
+    """
+    replication = connection.replication
+    raw = _raw(connection)
+    look = _prober(raw, table, column) if probe else None
+    allocator = replication.allocator
+    if not replication.holds_write_lock():
+        timeout_s = get_settings().commit_timeout_s
+        return allocator.take(replication.client, table, count, timeout_s=timeout_s, probe=look)
+    keys = allocator.take_stocked(table, count, probe=look)
+    if missing := count - len(keys):
+        first = max(next_local_key(raw, table, column), max(keys, default=0) + 1)
+        keys.extend(range(first, first + missing))
+    return keys
+
+
+def raise_local_sequence(connection: DatabaseWrapper, table: str) -> None:
+    """Have SQLite choose its next keys for `table` from a block that is nobody else's.
+
+    For SQL that leaves the key of an AUTOINCREMENT table out.  Call it in the transaction that the
+    statement runs in, with `sqlite_sequence` writable.  The raise is undone with the transaction; a
+    statement that writes more rows than the block has keys runs into keys that others may be given.
+    """
+    (first, *_) = draw_keys(connection, table, "rowid", RAW_BLOCK, probe=True)
+    raw = _raw(connection)
+    raised = raw.execute(
+        "UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = ?", (first - 1, table)
+    )
+    if not raised.rowcount:
+        raw.execute("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", (table, first - 1))
+
+
+def next_local_key(raw: sqlite3.Connection, table: str, column: str) -> int:
+    """The first key behind all that the connection's snapshot knows to be leased or used."""
+    name, key = _quote(table), _quote(column)
+    largest = _number(raw, f"SELECT max({key}) FROM {name}")  # noqa: S608 - quoted
+    try:
+        used = _number(raw, "SELECT seq FROM sqlite_sequence WHERE name = ?", table)
+    except sqlite3.OperationalError:
+        used = 0  # No table here is AUTOINCREMENT.
+    leased = _number(raw, "SELECT next_key FROM raftdjango_key WHERE table_name = ?", table)
+    return max(largest + 1, used + 1, leased, 1)
+
+
+def _prober(raw: sqlite3.Connection, table: str, column: str) -> Any:
+    name, key = _quote(table), _quote(column)
+    sql = f"SELECT max({key}) FROM {name} WHERE {key} BETWEEN ? AND ?"  # noqa: S608 - quoted
+
+    def probe(first: int, last: int) -> int | None:
+        found: int | None = raw.execute(sql, (first, last)).fetchall()[0][0]
+        return found
+
+    return probe
+
+
+def _number(raw: sqlite3.Connection, sql: str, *parameters: str) -> int:
+    # To its end: a statement left half-read would pin the connection's snapshot.
+    rows = raw.execute(sql, parameters).fetchall()
+    return (rows[0][0] or 0) if rows else 0
+
+
+def _raw(connection: DatabaseWrapper) -> sqlite3.Connection:
+    """The driver's connection: nobody's query log or execute wrapper is concerned."""
+    connection.ensure_connection()
+    raw: sqlite3.Connection = connection.connection
+    return raw
+
+
+def _quote(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

@@ -5,7 +5,9 @@ from __future__ import annotations
 import sqlite3
 from typing import TYPE_CHECKING
 
-from django.db.backends.sqlite3._functions import register as register_django_functions
+from django.db.backends.sqlite3._functions import (  # type: ignore[import-untyped]
+    register as register_django_functions,
+)
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -5,6 +5,7 @@ show.  So several entries share a COMMIT, each in its own savepoint, because not
 left to COMMIT: foreign keys are checked by look-ups at the entry's end.  An entry with statements
 has its own transaction, since SQLite's foreign keys are switched for it.
 """
+# ruff: noqa: S608 - names are constants, or quoted
 
 from __future__ import annotations
 
@@ -25,9 +26,11 @@ from raftdjango.applier.faults import (
 )
 from raftdjango.applier.keys import forget_lost_sequences, sequences
 from raftdjango.applier.operations import SCHEMA, Operations
+from raftdjango.applier.outcomes import PRUNE_EVERY, Outcomes
+from raftdjango.applier.references import deferred_actions
 from raftdjango.applier.schema import Schema
 from raftdjango.applier.statements import run_statement
-from raftdjango.applier.tables import OUTCOME, OUTCOME_GRACE_MS, STATE, AppliedState
+from raftdjango.applier.tables import STATE, AppliedState
 from raftdjango.writeset import (
     FormCluster,
     MalformedCommand,
@@ -36,12 +39,9 @@ from raftdjango.writeset import (
     VerdictKind,
     WriteSet,
     decode_command,
-    decode_verdict,
-    encode_verdict,
 )
 from raftdjango.writeset.digests import expected_digest
 from raftdjango.writeset.pinning import Pinning
-from raftdjango.writeset.rows import INTEGER_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -50,18 +50,11 @@ if TYPE_CHECKING:
 
     Group = list[tuple["LogEntry", Command | None]]
 
-PRUNE_EVERY = 256
-"""Outcomes are pruned at the indexes that this divides: the same on every node."""
 PATIENCE_S = 5.0
 LOCK_POLL_S = 0.001
 
 _ENTRY = "raftdjango_entry"
 _NESTED = "raftdjango_nested"
-_FIND_OUTCOME = f"SELECT verdict FROM main.{OUTCOME} WHERE proposal_id = ?"
-_ADD_OUTCOME = (
-    f"INSERT INTO main.{OUTCOME} (proposal_id, expires_at_ms, log_index, verdict)"
-    " VALUES (?, ?, ?, ?)"
-)
 _WRITE_STATE = (
     f"UPDATE main.{STATE} SET applied_index = ?, applied_term = ?, time_ms = ?, schema_version = ?"
     " WHERE id = 1"
@@ -122,7 +115,8 @@ class Applier:
         self._state = AppliedState()
         self._next_state = self._state
         self._foreign_keys: bool | None = None
-        self._outcomes: dict[bytes, tuple[bytes, int, int, bytes]] = {}
+        self._outcomes = Outcomes(self._cursor)
+        self._alone = False
 
     @property
     def state(self) -> AppliedState:
@@ -157,18 +151,19 @@ class Applier:
         done: list[Applied] = []
         try:
             for group, foreign_keys in _groups(entries):
-                done += self._apply_group(group, foreign_keys)
+                done += self._apply_group(group, foreign_keys=foreign_keys)
         except EnvironmentFault as fault:
             fault.applied = done
             raise
         except (sqlite3.Error, MemoryError) as error:
-            fault = environment_fault(error, f"after entry {self._state.applied_index}")
-            fault.applied = done
-            raise fault from error
+            failed = environment_fault(error, f"after entry {self._state.applied_index}")
+            failed.applied = done
+            raise failed from error
         return done
 
-    def _apply_group(self, group: Group, foreign_keys: bool | None) -> list[Applied]:
+    def _apply_group(self, group: Group, *, foreign_keys: bool | None) -> list[Applied]:
         """Entries that share one COMMIT; an entry with statements comes alone."""
+        self._alone = foreign_keys is not None
         try:
             self._begin(foreign_keys=bool(foreign_keys))
             done = self._attempt(group)
@@ -193,7 +188,7 @@ class Applier:
     def _attempt(self, group: Group, decided: Verdict | None = None) -> list[Applied]:
         self._schema.refresh()
         self._next_state = self._state
-        self._outcomes.clear()
+        self._outcomes.forget_pending()
         following = self._state.applied_index
         done = []
         for entry, command in group:
@@ -232,7 +227,7 @@ class Applier:
     def _abandon(self) -> None:
         """Nothing of the transaction in progress stays."""
         self._schema.forget()
-        self._outcomes.clear()
+        self._outcomes.forget_pending()
         if self._connection.in_transaction:
             self._cursor.execute("ROLLBACK")
 
@@ -246,7 +241,7 @@ class Applier:
         self._read_state()
         self._next_state = self._state
         self._schema.refresh()
-        self._outcomes.clear()
+        self._outcomes.forget_pending()
         self._cursor.execute(f"SAVEPOINT {_NESTED}")
         try:
             applied = self._apply_entry(entry, command)
@@ -271,7 +266,7 @@ class Applier:
         proposal_id = None
         if command is not None:
             proposal_id = command.proposal_id
-            verdict = self._stored(proposal_id)
+            verdict = self._outcomes.find(proposal_id)
             if verdict is None:
                 expires_at_ms = command.expires_at_ms
                 if expires_at_ms and entry.time_ms > expires_at_ms:
@@ -280,9 +275,9 @@ class Applier:
                     verdict = _EXPIRED
                 else:
                     verdict = decided or self._decide(entry, command.body)
-                    self._record(entry, command, verdict)
+                    self._outcomes.record(entry.index, entry.time_ms, command, verdict)
         if entry.index % PRUNE_EVERY == 0:
-            self._prune(entry.time_ms)
+            self._outcomes.prune(entry.time_ms)
         return Applied(entry.index, proposal_id, verdict, entry.time_ms)
 
     def _decide(self, entry: LogEntry, body: Body) -> Verdict:
@@ -327,7 +322,8 @@ class Applier:
     def _run(self, write_set: WriteSet, statements: list[Statement]) -> Verdict:
         resets = any("sqlite_sequence" in each.sql.lower() for each in statements)
         counters = sequences(self._schema) if resets else {}
-        verdict = self._operations.run(write_set)
+        with deferred_actions(self._connection, self._schema, on=self._foreign_keys is not False):
+            verdict = self._operations.run(write_set)
         if statements:
             forget_lost_sequences(self._cursor, self._schema, counters)
         if write_set.expected_digest not in (b"", self._digest(write_set)):
@@ -340,9 +336,11 @@ class Applier:
         return expected_digest(self._connection, write_set) if write_set.expected_digest else b""
 
     def _undo(self) -> None:
-        if not self._connection.in_transaction and not self._nested:
-            # A statement of its own rolled everything back (`OR ROLLBACK`).  Its entry is alone in
-            # the transaction, so there was nothing else.
+        if not self._connection.in_transaction:
+            # SQL that rolled everything back (`OR ROLLBACK`): can only be a replicated statement,
+            # whose entry is alone in the transaction, so that nothing else is lost.
+            if not self._alone:
+                raise EnvironmentFault("An entry's SQL undid the whole transaction of its batch.")
             self._cursor.execute("BEGIN IMMEDIATE")
             return
         self._cursor.execute(f"ROLLBACK TO {_ENTRY}")
@@ -351,41 +349,8 @@ class Applier:
     def _run_statement(self, statement: Statement) -> int:
         return run_statement(self._connection, self._pinning, statement, fenced=not self._nested)
 
-    # What is remembered --------------------------------------------------------------------------
-
-    def _stored(self, proposal_id: bytes) -> Verdict | None:
-        if pending := self._outcomes.get(proposal_id):
-            return decode_verdict(pending[3])
-        row = self._cursor.execute(_FIND_OUTCOME, (proposal_id,)).fetchone()
-        return None if row is None else decode_verdict(row[0])
-
-    def _record(self, entry: LogEntry, command: Command, verdict: Verdict) -> None:
-        expires_at_ms = command.expires_at_ms
-        if not expires_at_ms:
-            # Only a write-set could do harm when it is applied once more after all this time.
-            keep = isinstance(command.body, WriteSet)
-            expires_at_ms = INTEGER_MAX if keep else entry.time_ms
-        proposal_id = command.proposal_id
-        self._outcomes[proposal_id] = (
-            proposal_id,
-            expires_at_ms,
-            entry.index,
-            encode_verdict(verdict),
-        )
-
-    def _store_outcomes(self) -> None:
-        if self._outcomes:
-            self._cursor.executemany(_ADD_OUTCOME, self._outcomes.values())
-            self._outcomes.clear()
-
-    def _prune(self, time_ms: int) -> None:
-        self._store_outcomes()
-        self._cursor.execute(
-            f"DELETE FROM main.{OUTCOME} WHERE expires_at_ms < ?", (time_ms - OUTCOME_GRACE_MS,)
-        )
-
     def _write(self, last: LogEntry) -> None:
-        self._store_outcomes()
+        self._outcomes.store()
         state = replace(
             self._next_state,
             applied_index=last.index,

@@ -78,7 +78,7 @@ def message_of(error: Exception) -> str:
     return str(error)
 
 
-def environment_fault(error: sqlite3.Error, where: str) -> EnvironmentFault:
+def environment_fault(error: Exception, where: str) -> EnvironmentFault:
     """The fault that an SQLite error is to the node."""
     name = getattr(error, "sqlite_errorname", type(error).__name__)
     return EnvironmentFault(f"The database failed {where}: {error} ({name}).")

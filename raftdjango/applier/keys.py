@@ -1,4 +1,5 @@
 """Leases of auto-increment keys."""
+# ruff: noqa: S608 - names are constants, or quoted
 
 from __future__ import annotations
 

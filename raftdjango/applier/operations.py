@@ -70,6 +70,8 @@ class Operations:
         self.row_count = 0
         self.rows: list[Row] = []
         self._methods: dict[type, Callable[..., None]] = {
+            Insert: self._inserts,
+            BlindInsert: self._blind_inserts,
             Update: self._update,
             Delete: self._delete,
             ValidatedRead: self._read,
@@ -88,13 +90,13 @@ class Operations:
             first = operations[position]
             kind = type(first)
             try:
+                method, end = self._methods[kind], position + 1
                 if kind is Insert or kind is BlindInsert:
-                    alike = _alike(operations, position)
-                    position += len(alike)
-                    (self._inserts if kind is Insert else self._blind_inserts)(alike)
+                    end = _end_of_run(operations, position)
+                    method(operations[position:end])
                 else:
-                    position += 1
-                    self._methods[kind](first)
+                    method(first)
+                position = end
             except (sqlite3.Error, sqlite3.Warning, ValueError, OverflowError) as error:
                 if not is_same_everywhere(error):
                     raise
@@ -317,29 +319,26 @@ class Operations:
 _APPLIED = Verdict(VerdictKind.APPLIED)
 
 
-def _alike(operations: Sequence[Operation], start: int) -> Sequence[Operation]:
-    """The run of inserts from `start` that one SQL text serves."""
+def _end_of_run(operations: Sequence[Operation], start: int) -> int:
+    """Where the inserts end that begin at `start` and that one SQL text serves."""
     first = operations[start]
     end = start + 1
-    if type(first) is Insert:
-        while end < len(operations):
-            each = operations[end]
-            if type(each) is not Insert or each.table is not first.table:
-                break
-            end += 1
-    elif type(first) is BlindInsert:
-        while end < len(operations):
-            each = operations[end]
-            if (
-                type(each) is not BlindInsert
-                or each.table is not first.table
-                or each.columns != first.columns
-                or each.returning != first.returning
-                or each.returning_names != first.returning_names
-            ):
-                break
-            end += 1
-    return operations[start:end]
+    while end < len(operations) and _is_alike(first, operations[end]):
+        end += 1
+    return end
+
+
+def _is_alike(first: Operation, other: Operation) -> bool:
+    if isinstance(first, Insert):
+        return isinstance(other, Insert) and other.table is first.table
+    return (
+        isinstance(first, BlindInsert)
+        and isinstance(other, BlindInsert)
+        and other.table is first.table
+        and other.columns == first.columns
+        and other.returning == first.returning
+        and other.returning_names == first.returning_names
+    )
 
 
 def _verdict(operation: Operation, error: Exception) -> Verdict:

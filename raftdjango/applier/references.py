@@ -7,6 +7,7 @@ was written or removed is looked up here, the same in a batch, alone, and inside
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from raftdjango.applier.faults import Refused
@@ -14,11 +15,30 @@ from raftdjango.writeset import Verdict, VerdictKind
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
     from raftdjango.applier.plans import Link, Plan
-    from raftdjango.applier.schema import ForeignKey
+    from raftdjango.applier.schema import ForeignKey, Schema
     from raftdjango.writeset import Row
+
+
+@contextmanager
+def deferred_actions(connection: sqlite3.Connection, schema: Schema, *, on: bool) -> Iterator[None]:
+    """Where SQLite's own checks are on: let captured rows pass in the order of the capture.
+
+    ON UPDATE CASCADE changes the child before the parent, which an immediate foreign key refuses.
+    """
+    if not (on and schema.has_update_actions()):
+        yield
+        return
+    ((before,),) = schema.rows("PRAGMA defer_foreign_keys")
+    connection.execute("PRAGMA defer_foreign_keys = ON")
+    try:
+        yield
+    finally:
+        if not before:
+            connection.execute("PRAGMA defer_foreign_keys = OFF")
+
 
 MESSAGE = "FOREIGN KEY constraint failed"
 

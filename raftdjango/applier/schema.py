@@ -2,6 +2,7 @@
 
 Read from the database, never from models, and kept until the schema changes.
 """
+# ruff: noqa: S608 - names are constants, or quoted
 
 from __future__ import annotations
 
@@ -97,6 +98,14 @@ class Schema:
             self._read_foreign_keys()
         return self._incoming.get(name.lower(), ())
 
+    def has_update_actions(self) -> bool:
+        """Does some foreign key change children when a parent's key changes?"""
+        if self._outgoing is None:
+            self._read_foreign_keys()
+        return any(
+            key.on_update in ACTIONS for keys in (self._outgoing or {}).values() for key in keys
+        )
+
     def table(self, name: str) -> TableSchema | None:
         """The table as the database has it; None: there is no such table."""
         lower = name.lower()
@@ -112,8 +121,11 @@ class Schema:
         if not found:
             return None
         exact, sql = str(found[0][0]), str(found[0][1] or "")
-        columns, generated, defaults, key = [], [], {}, []
-        types = {}
+        columns: list[str] = []
+        generated: list[str] = []
+        defaults: dict[str, str] = {}
+        key: list[tuple[int, int]] = []
+        types: dict[str, str] = {}
         for column, declared, default, place, hidden in self.rows(
             "SELECT name, type, dflt_value, pk, hidden FROM pragma_table_xinfo(?, 'main')", (exact,)
         ):

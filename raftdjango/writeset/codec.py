@@ -73,7 +73,8 @@ def _parse(kind: type[M], data: bytes, what: str) -> M:
     size = message.ByteSize()
     message.DiscardUnknownFields()
     if message.ByteSize() != size:
-        numbers = sorted({field.field_number for field in UnknownFieldSet(kind.FromString(data))})
+        unknown: Any = UnknownFieldSet(kind.FromString(data))
+        numbers = sorted({field.field_number for field in unknown})
         where = f"field {numbers[0]}" if numbers else "a field of one of its parts"
         raise MalformedCommand(
             f"The {what} has something that this version of raftdjango does not know ({where}). "

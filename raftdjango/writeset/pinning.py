@@ -15,6 +15,7 @@ import re
 import sqlite3
 from contextlib import contextmanager
 from hashlib import blake2b
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
@@ -226,7 +227,7 @@ def unpinnable(sql: str) -> str | None:
     tokens = [*_tokens(sql), ("mark", "")]
     functions = set()
     local_time = None
-    for (kind, value), (_, following) in zip(tokens, tokens[1:], strict=False):
+    for (kind, value), (_, following) in pairwise(tokens):
         name = value.lower()
         if kind == "text":
             if name.strip() in _LOCAL_TIME:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
-import msgpack
+import msgpack  # type: ignore[import-untyped]
 
 from raftdjango.writeset.errors import MalformedCommand
 
@@ -90,7 +90,7 @@ def unpack_rows(data: bytes, columns_max: int) -> tuple[Row, ...]:
         max_map_len=0,
         max_ext_len=0,
     )
-    rows = []
+    rows: list[Row] = []
     try:
         unpacker.feed(data)
         rows.extend(_checked(row, data) for row in unpacker)
@@ -106,14 +106,15 @@ def _too_large(row: Sequence[Any]) -> bool:
     return any(type(value) is int and value > INTEGER_MAX for value in row)
 
 
-def _checked(row: Any, data: bytes) -> Row:
-    if type(row) is not tuple:
+def _checked(unpacked: Any, data: bytes) -> Row:
+    if type(unpacked) is not tuple:
         raise MalformedCommand("A row is not an array.")
+    row: Row = unpacked
     if not _STORAGE.issuperset(map(type, row)):
         raise MalformedCommand("A row holds a value that is no SQLite storage class.")
     if _UINT64 in data and _too_large(row):
         raise MalformedCommand("An integer in a row does not fit into 64 bits.")
-    return row  # type: ignore[no-any-return]
+    return row
 
 
 def row_digest(row: Sequence[Value]) -> bytes:

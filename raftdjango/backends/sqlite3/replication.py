@@ -6,69 +6,174 @@ parts that work on the raw connection, and answers what a compiler has to ask.
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from raftdjango.backends.keys import allocator_of
+from raftdjango.backends.sqlite3 import commit
+from raftdjango.backends.sqlite3.capture import Capture
+from raftdjango.backends.sqlite3.nested import Nested
+from raftdjango.backends.sqlite3.speculation import STATE_SQL, Speculation, State
+from raftdjango.backends.sqlite3.statements import Statements
+from raftdjango.client import connect
+from raftdjango.conf import get_settings, group_of
+from raftdjango.exceptions import NotReplicable, TransactionConflict
+from raftdjango.right_of_way import FILE_NAME, RightOfWay
+from raftdjango.writeset import VerdictKind, WriteSet
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from contextlib import AbstractContextManager
+    import sqlite3
+    from collections.abc import Iterator, Mapping, Sequence
 
     from raftdjango.backends.keys import KeyAllocator
     from raftdjango.backends.sqlite3.base import DatabaseWrapper
-    from raftdjango.client import NodeClient
+    from raftdjango.backends.sqlite3.speculation import Block
+    from raftdjango.client import NodeClient, Outcome
     from raftdjango.writeset import BlindDelete, BlindInsert, BlindUpdate, Row, Table, Verdict
 
     BlindOperation = BlindInsert | BlindUpdate | BlindDelete
+
+SCHEMA_ATTEMPTS = 3
 
 
 class Replication:
     """Replication as one connection sees it."""
 
+    capture: Capture
+    speculation: Speculation
+    statements: Statements
+
     def __init__(self, wrapper: DatabaseWrapper) -> None:
         self.wrapper = wrapper
+        self.nested = Nested(self)
+        self.beginning = False
+        """Set while Django's own BEGIN is executed."""
+        self._client: NodeClient | None = None
+        self._raw: sqlite3.Connection | None = None
+        self._immediate_once = False
+        self._blind: tuple[BlindOperation, int] | None = None
+
+    # -- the connection's life ------------------------------------------------------------------
+
+    def attach(self, raw: sqlite3.Connection) -> None:
+        """Take a new connection under guard."""
+        raw.isolation_level = None
+        # Without it INSERT OR REPLACE would delete rows that no trigger sees.
+        raw.execute("PRAGMA recursive_triggers = ON")
+        raw.execute("PRAGMA temp_store = MEMORY")
+        self.capture = Capture(raw)
+        self.capture.prepare()
+        raw.execute("PRAGMA query_only = ON")
+        raw.set_authorizer(self.capture.guard)
+        self.speculation = Speculation(raw, self.capture)
+        self.speculation.right_of_way = self._right_of_way()
+        self.statements = Statements(self, self.speculation)
+        self.nested.reset()
+        self._raw = raw
+
+    def detach(self) -> None:
+        """The connection is about to be closed."""
+        if self._raw is not None:
+            self._raw = None
+            self.speculation.forget()
+        self.nested.reset()
+        if self._client is not None:
+            self._client.close()
+
+    def _right_of_way(self) -> RightOfWay | None:
+        """The group's file, where the node has made one."""
+        try:
+            folder = get_settings().group_dir(group_of(self.wrapper.alias))
+        except KeyError:
+            return None
+        return RightOfWay.open(folder) if (folder / FILE_NAME).exists() else None
 
     @property
     def client(self) -> NodeClient:
         """This connection's way to its node; connects at its first call."""
-        raise NotImplementedError
+        if self._client is None:
+            self._client = connect(self.wrapper.alias)
+            bind = getattr(self._client, "bind", None)
+            if bind is not None:
+                bind(self.wrapper)
+        return self._client
+
+    def forget_client(self) -> None:
+        """Ask for a client anew: the test runner has switched the alias over."""
+        client, self._client = self._client, None
+        if client is not None:
+            client.close()
 
     @property
     def allocator(self) -> KeyAllocator:
         """The process' blocks of auto-increment keys for this alias."""
-        raise NotImplementedError
+        return allocator_of(self.wrapper.alias)
+
+    @property
+    def doomed(self) -> TransactionConflict | None:
+        """What the open block was lost to."""
+        return self.speculation.doomed if self._raw is not None else None
+
+    # -- what compilers ask ---------------------------------------------------------------------
+
+    def in_autocommit(self) -> bool:
+        """Whether a statement now would be a transaction of its own."""
+        return self.wrapper.autocommit or self.nested.in_autocommit()
 
     def in_true_autocommit(self) -> bool:
         """Whether a statement now would be a transaction of its own and may go blind.
 
         Real autocommit (or what stands for it inside Django's `TestCase`), no execute wrappers,
-        queries not logged, not in a schema editor.
+        queries not logged, rows not travelling as statements.
         """
-        raise NotImplementedError
+        wrapper = self.wrapper
+        wrapper.ensure_connection()
+        return (
+            not wrapper.execute_wrappers
+            and not wrapper.queries_logged
+            and not self.statements.as_statements
+            and self.in_autocommit()
+        )
 
     def table(self, name: str) -> Table | None:
         """The table as write-sets name it; None if it cannot be replicated by rows."""
-        raise NotImplementedError
+        self.wrapper.ensure_connection()
+        if self.speculation.state is State.IDLE and not self.capture.is_current:
+            self.capture.renew()
+        try:
+            return self.capture.spec(name).table
+        except NotReplicable:
+            return None
 
     def holds_write_lock(self) -> bool:
-        """Whether this connection's transaction has written, so that nothing may be proposed now.
-
-        The compilers then take keys from the snapshot instead of asking the node for a lease.
-        """
-        raise NotImplementedError
-
-    def begin_immediate_once(self) -> None:
-        """Take the write lock at once in the next outermost block (`atomic_retry`, after a defeat)."""
-        raise NotImplementedError
+        """Whether the open transaction has the write lock, so that nothing may be proposed now."""
+        return self._raw is not None and self.speculation.state is State.WRITING
 
     def propose_blind(self, *operations: BlindOperation, table: str) -> Verdict:
-        """Have the applier execute the operations, as one entry; the verdict, always an applied one.
+        """Have the applier execute the operations as one entry; the verdict, always an applied one.
 
         Several only for the rows of one INSERT; `Verdict.rows` has one row for each that returns.
-
         Raises `IntegrityError`, `TransactionConflict` and the rest of `raftdjango.exceptions`.
         Runs again by itself when the schema version had moved but `table` is as before.
         Call it in true autocommit only.
         """
-        raise NotImplementedError
+        for attempt in range(SCHEMA_ATTEMPTS):
+            if self.nested.active:
+                self.nested.settle()
+                self.speculation.start_writing()
+            write_set = WriteSet(self.schema_version(), operations)
+            outcome = commit.propose_body(self, write_set)
+            verdict = outcome.verdict
+            moved = verdict.kind is VerdictKind.CONFLICT and verdict.message == "schema"
+            if not moved or attempt == SCHEMA_ATTEMPTS - 1 or self.table(table) != operations[0].table:
+                commit.raise_verdict(outcome)
+                break
+        return verdict
+
+    def schema_version(self) -> int:
+        """The replicated schema's version as the local database has it."""
+        row = self.speculation.connection.execute(STATE_SQL).fetchone()
+        return int(row[0])
 
     def note_blind_candidate(self, operation: BlindOperation) -> None:
         """Tell that the statement just executed in a block could have gone blind.
@@ -76,7 +181,7 @@ class Replication:
         Set `expected_rows` to the row count that user code is told.  If it stays the block's only
         statement, reads included, the block commits as this operation.
         """
-        raise NotImplementedError
+        self._blind = (operation, id(self.speculation.block))
 
     def lock_for_update(self, table: str, keys: Sequence[Row]) -> None:
         """Have the rows with these keys checked at commit (`select_for_update()`).
@@ -84,8 +189,109 @@ class Replication:
         `keys` hold storage values in the order of `Table.key`.  Rows that do not exist (any more)
         are validated as absent.
         """
-        raise NotImplementedError
+        if self.in_autocommit():
+            return
+        self.ensure_begun()
+        with self.speculation.lock:
+            self.speculation.check()
+            for key in keys:
+                self.speculation.lock_row(table, key)
 
-    def as_statements(self) -> AbstractContextManager[None]:
+    @contextmanager
+    def as_statements(self) -> Iterator[None]:
         """Within it writes travel as statements, not as rows: flush, sequence resets, DDL copying."""
-        raise NotImplementedError
+        self.wrapper.ensure_connection()
+        statements = self.statements
+        statements.as_statements += 1
+        try:
+            yield
+        finally:
+            statements.as_statements -= 1
+
+    def begin_immediate_once(self) -> None:
+        """Have the next block take the write lock at its start, so that its reads cannot go stale."""
+        self._immediate_once = True
+
+    # -- blocks ---------------------------------------------------------------------------------
+
+    def ensure_begun(self) -> None:
+        """With autocommit switched off, a transaction begins with its first statement."""
+        if self.speculation.state is State.IDLE:
+            self.begin()
+
+    def begin(self) -> None:
+        """Begin a block's local transaction."""
+        mode = self.wrapper.transaction_mode
+        immediate = self._immediate_once or mode in {"IMMEDIATE", "EXCLUSIVE"}
+        self._immediate_once = False
+        self._blind = None
+        self.nested.reset()
+        self.speculation.begin(immediate=immediate)
+
+    def commit(self) -> None:
+        """The outermost commit."""
+        speculation = self.speculation
+        speculation.check()
+        if speculation.state is not State.WRITING:
+            speculation.roll_back()
+            return
+        block = speculation.block
+        unit = commit.collect(self, self._blind_operations())
+        speculation.roll_back()
+        if unit is None:
+            return
+        if block.failed:
+            self._confirm_failures(block)
+        commit.propose(self, unit)
+
+    def roll_back(self) -> None:
+        """The outermost rollback."""
+        self.speculation.roll_back()
+        self.nested.reset()
+
+    def _blind_operations(self) -> tuple[BlindOperation] | None:
+        if self._blind is None:
+            return None
+        operation, block = self._blind
+        only = self.speculation.block.statements == 1 and not self.speculation.block.locked
+        return (operation,) if only and block == id(self.speculation.block) else None
+
+    def _confirm_failures(self, block: Block) -> None:
+        """A constraint that failed inside the block must fail on a fresh view as well."""
+        now = self.refresh()
+        if now == block.applied_index:
+            return
+        if block.failed_too_often or not all(map(self.statements.still_fails, block.failed)):
+            raise TransactionConflict(
+                "A constraint failed inside the transaction on a view of the database that was no "
+                "longer current. Nothing was written; run it again.",
+                log_index=now,
+            )
+
+    # -- the client -----------------------------------------------------------------------------
+
+    def refresh(self) -> int:
+        """Wait until all that was committed before is applied here; the index applied."""
+        return self.client.refresh(timeout_s=get_settings().commit_timeout_s)
+
+    def send(
+        self, proposal_id: bytes, command: bytes, *, timeout_s: float, want_keys: Mapping[str, int]
+    ) -> Outcome:
+        """Propose; inside Django's `TestCase` have it applied on this very connection."""
+        client: Any = self.client
+        if not self.nested.active:
+            return client.propose(
+                proposal_id, command, timeout_s=timeout_s, want_keys=want_keys or None
+            )
+        try:
+            with self.capture.guard.unlocked():
+                return client.propose_nested(self.speculation.connection, command)
+        finally:
+            # The triggers do not know the applier from anybody else.
+            self.capture.clear()
+            self.capture.schema_changed()
+
+    def verifiable(self, write_set: WriteSet) -> WriteSet:
+        """In the tests' verify mode: with a digest of the tables as they are now."""
+        verify = getattr(self.client, "verifiable", None)
+        return verify(self.speculation.connection, write_set) if verify else write_set

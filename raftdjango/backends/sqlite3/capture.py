@@ -1,0 +1,260 @@
+"""The journal: TEMP triggers of one connection note every changed row, in order, while it speculates.
+
+The journal is a TEMP table, so it shares the fate of transaction, savepoint and failed statement.  TEMP
+triggers belong to their connection: the applier never fires them, and the user's file holds nothing of
+them.  Each row of the journal also breaks a DEFERRABLE foreign key, so SQLite itself refuses COMMIT,
+and the RELEASE of an outermost savepoint, on a connection that changed something.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from raftdjango.backends.sqlite3.guard import JOURNAL, Guard
+from raftdjango.backends.sqlite3.tables import TableSpec, quote, read_spec
+from raftdjango.writeset.pinning import Pinning
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Sequence
+
+    from raftdjango.writeset import Row, Value
+
+PARENT = "raftdjango_journal_parent"
+TRIGGER_PREFIX = "raftdjango_capture_"
+WIDTH_MIN = 32
+KEPT_TABLES_MAX = 24
+"""Tables whose triggers outlive a transaction; with very many, opening a connection would be slow."""
+
+INSERTED, OLD, NEW, DELETED, READ, STATEMENT = "I", "O", "N", "D", "R", "S"
+
+
+class Capture:
+    """The journal and the capture triggers of one connection."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+        self.installed: dict[str, TableSpec] = {}
+        """Tables with triggers at present; the guard lets statements write these alone."""
+        self.guard = Guard(self.installed)
+        self.specs: dict[int, TableSpec] = {}
+        """Specs by the number that journal rows carry; a table has several over a migration."""
+        self._spec_cache: dict[str, TableSpec] = {}
+        self._kept: dict[str, None] = {}
+        self._wanted: dict[str, None] = {}
+        self._width = WIDTH_MIN
+        self._cookie = -1
+        self._changed = False
+        self._next_number = 1
+        self._pinning: Pinning | None = None
+
+    @property
+    def pinning(self) -> Pinning:
+        """What makes a statement draw from its entry instead of this machine."""
+        if self._pinning is None:
+            self._pinning = Pinning(self.connection, outside="real")
+        return self._pinning
+
+    # -- the connection's life ------------------------------------------------------------------
+
+    def prepare(self) -> None:
+        """Make the journal on a new connection."""
+        self.connection.execute(f"CREATE TEMP TABLE {PARENT} (id INTEGER PRIMARY KEY)")
+        self._create_journal()
+
+    def _create_journal(self) -> None:
+        columns = ", ".join(f"c{position}" for position in range(self._width))
+        self.connection.execute(
+            f"CREATE TEMP TABLE {JOURNAL} (seq INTEGER PRIMARY KEY, spec INTEGER, op,"
+            f" guard INTEGER REFERENCES {PARENT} (id) DEFERRABLE INITIALLY DEFERRED, {columns})"
+        )
+
+    def cookie(self) -> int:
+        """SQLite's own schema counter, a local cache key and nothing more."""
+        return int(self.connection.execute("PRAGMA main.schema_version").fetchone()[0])
+
+    @property
+    def is_current(self) -> bool:
+        """Whether triggers and specs belong to the schema of the present snapshot."""
+        return self.cookie() == self._cookie
+
+    @property
+    def has_wanted(self) -> bool:
+        """Whether `renew()` would put triggers in place."""
+        return bool(self._wanted)
+
+    def renew(self) -> None:
+        """Outside a transaction: follow a changed schema, and put wanted triggers in place."""
+        if not self.is_current:
+            self._forget_schema()
+        if self._wanted:
+            self._keep_wanted()
+
+    def _keep_wanted(self) -> None:
+        """Make the triggers of tables written lately outlive the next rollback."""
+        with self.guard.unlocked():
+            self.connection.execute("PRAGMA query_only = OFF")
+            for name in self._wanted:
+                if len(self._kept) < KEPT_TABLES_MAX and name not in self.installed:
+                    spec = self.spec(name)
+                    self._widen(spec)
+                    self._create_triggers(spec)
+                    self._kept[name] = None
+            self.connection.execute("PRAGMA query_only = ON")
+        self._wanted.clear()
+        self._changed = False
+
+    def _forget_schema(self) -> None:
+        """Drop all triggers and specs: another connection has changed the schema.
+
+        A TEMP trigger whose table was dropped or renamed elsewhere is an orphan that DROP TRIGGER does
+        not find, so they are taken out of the catalogue itself.
+        """
+        with self.guard.unlocked():
+            self.connection.execute("PRAGMA query_only = OFF")
+            self.connection.execute("PRAGMA writable_schema = ON")
+            self.connection.execute("DELETE FROM temp.sqlite_master WHERE type = 'trigger'")
+            self.connection.execute("PRAGMA writable_schema = RESET")
+            self.connection.execute("PRAGMA query_only = ON")
+        self.installed.clear()
+        self.specs.clear()
+        self._spec_cache.clear()
+        self._kept.clear()
+        self._wanted.clear()
+        self._cookie = self.cookie()
+
+    # -- triggers -------------------------------------------------------------------------------
+
+    def spec(self, name: str) -> TableSpec:
+        """The table's spec under the present schema."""
+        spec = self._spec_cache.get(name)
+        if spec is None:
+            spec = self._spec_cache[name] = read_spec(self.connection, name)
+        return spec
+
+    def install(self, name: str) -> None:
+        """In a transaction: capture a table from here on."""
+        spec = self.spec(name)
+        self._widen(spec)
+        self._create_triggers(spec)
+        self._changed = True
+        self._wanted[name] = None
+
+    def _create_triggers(self, spec: TableSpec) -> None:
+        number = self._next_number
+        self._next_number += 1
+        self.specs[number] = spec
+        old, new = (
+            ", ".join(f"{image}.{quote(column)}" for column in spec.table.columns)
+            for image in ("OLD", "NEW")
+        )
+        names = ", ".join(f"c{position}" for position in range(len(spec.table.columns)))
+
+        def note(op: str, values: str) -> str:
+            return (
+                f"INSERT INTO {JOURNAL} (spec, op, guard, {names})"
+                f" VALUES ({number}, '{op}', 1, {values});"
+            )
+
+        bodies = {
+            "INSERT": note(INSERTED, new),
+            "UPDATE": note(OLD, old) + " " + note(NEW, new),
+            "DELETE": note(DELETED, old),
+        }
+        with self.guard.unlocked():
+            for event, body in bodies.items():
+                self.connection.execute(
+                    f"CREATE TEMP TRIGGER {TRIGGER_PREFIX}{number}_{event.lower()}"
+                    f" AFTER {event} ON main.{quote(spec.name)} BEGIN {body} END"
+                )
+        self.installed[spec.name] = spec
+
+    def _widen(self, spec: TableSpec) -> None:
+        """Give the journal as many columns as the table."""
+        needed = len(spec.table.columns)
+        if needed <= self._width:
+            return
+        with self.guard.unlocked():
+            for position in range(self._width, needed):
+                self.connection.execute(f"ALTER TABLE temp.{JOURNAL} ADD COLUMN c{position}")
+        self._width = needed
+        self._changed = True
+
+    def drop_triggers(self) -> None:
+        """In a transaction, before DDL: they would be renamed, orphaned or in its way."""
+        if self.installed:
+            with self.guard.unlocked():
+                for name in self._trigger_names():
+                    self.connection.execute(f"DROP TRIGGER temp.{quote(name)}")
+            self.installed.clear()
+            self._changed = True
+        self._spec_cache.clear()
+
+    def schema_changed(self) -> None:
+        """In a transaction, after DDL: what was read about tables no longer holds."""
+        self._spec_cache.clear()
+        self._changed = True
+
+    def undone(self) -> None:
+        """After ROLLBACK or ROLLBACK TO: read what of the bookkeeping was undone with it."""
+        if not self._changed:
+            return
+        self._spec_cache.clear()
+        self.installed.clear()
+        for name in self._trigger_names():
+            number = re.fullmatch(rf"{TRIGGER_PREFIX}(\d+)_insert", name)
+            if number:
+                spec = self.specs[int(number[1])]
+                self.installed[spec.name] = spec
+        self._width = len(self.connection.execute(f"SELECT * FROM temp.{JOURNAL}").description) - 4
+        if not self.connection.in_transaction:
+            self._changed = False
+            self.specs = {
+                number: spec
+                for number, spec in self.specs.items()
+                if self.installed.get(spec.name) is spec
+            }
+
+    def _trigger_names(self) -> list[str]:
+        return [
+            name
+            for (name,) in self.connection.execute(
+                "SELECT name FROM temp.sqlite_master WHERE type = 'trigger'"
+            ).fetchall()
+        ]
+
+    # -- the journal ----------------------------------------------------------------------------
+
+    def note(self, op: str, number: int, values: Sequence[Value]) -> None:
+        """Put a row of our own into the journal."""
+        names = ", ".join(f"c{position}" for position in range(len(values)))
+        marks = ", ".join("?" for _ in values)
+        with self.guard.unlocked():
+            self.connection.execute(
+                f"INSERT INTO temp.{JOURNAL} (spec, op, guard, {names}) VALUES (?, ?, 1, {marks})",
+                (number, op, *values),
+            )
+
+    def number_of(self, name: str) -> int:
+        """A number by which journal rows of our own can name the table's present spec."""
+        spec = self.spec(name)
+        for number, known in self.specs.items():
+            if known is spec:
+                return number
+        number = self._next_number
+        self._next_number += 1
+        self.specs[number] = spec
+        self._changed = True
+        self._widen(spec)
+        return number
+
+    def entries(self) -> list[tuple[int | None, str, Row]]:
+        """All that was noted, in order: spec number, what happened, values."""
+        rows = self.connection.execute(f"SELECT * FROM temp.{JOURNAL} ORDER BY seq").fetchall()
+        return [(row[1], row[2], row[4:]) for row in rows]
+
+    def clear(self) -> None:
+        """Forget what was noted (inside Django's `TestCase`, where no ROLLBACK does it)."""
+        with self.guard.unlocked():
+            self.connection.execute(f"DELETE FROM temp.{JOURNAL}")

@@ -1,0 +1,121 @@
+"""From a speculation to the log: collect the write-set, give the lock back, propose, raise the verdict."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from django.db import IntegrityError, OperationalError
+
+from raftdjango.backends.sqlite3 import journal
+from raftdjango.client import proposal_ids
+from raftdjango.conf import get_settings
+from raftdjango.exceptions import (
+    ClusterUnavailable,
+    ConstraintConflict,
+    TransactionConflict,
+    TransactionTooLarge,
+)
+from raftdjango.writeset import Command, Verdict, VerdictKind, WriteSet, encode_command
+
+if TYPE_CHECKING:
+    from raftdjango.backends.sqlite3.replication import Replication
+    from raftdjango.backends.sqlite3.speculation import Block
+    from raftdjango.client import Outcome
+    from raftdjango.writeset import Body, Operation
+
+
+@dataclass(frozen=True, slots=True)
+class Unit:
+    """What one transaction came to, apart from the connection that made it."""
+
+    write_set: WriteSet
+    applied_index: int
+    """Of the snapshot that it was captured on."""
+
+
+def collect(replication: Replication, operations: tuple[Operation, ...] | None = None) -> Unit | None:
+    """The journal as a write-set; None if no row changed.  Call it before rolling back."""
+    speculation = replication.speculation
+    block: Block = speculation.block
+    with speculation.lock:
+        speculation.check()
+        if operations is None:
+            operations = journal.operations(replication.capture)
+        if not any(journal.changes_something(operation) for operation in operations):
+            return None
+        write_set = WriteSet(
+            schema_version=block.schema_version,
+            operations=operations,
+            foreign_keys_off=block.foreign_keys_off,
+        )
+        return Unit(replication.verifiable(write_set), block.applied_index)
+
+
+def propose(replication: Replication, unit: Unit) -> Verdict:
+    """Propose a write-set and wait until it is applied here; the verdict, or what it raises."""
+    outcome = propose_body(replication, unit.write_set)
+    raise_verdict(outcome, nothing_between=outcome.log_index == unit.applied_index + 1)
+    return outcome.verdict
+
+
+def propose_body(replication: Replication, body: Body) -> Outcome:
+    """Propose any command under a new id."""
+    client = replication.client
+    timeout_s = get_settings().commit_timeout_s
+    proposal_id = proposal_ids.next()
+    expires_at_ms = client.cluster_time_ms() + int(timeout_s * 2000)
+    command = encode_command(Command(proposal_id, expires_at_ms, body))
+    if len(command) > client.transaction_bytes_max:
+        raise TransactionTooLarge(
+            f"The transaction comes to {len(command):,} bytes and "
+            f"RAFTDJANGO['TRANSACTION_BYTES_MAX'] is {client.transaction_bytes_max:,}. "
+            "Nothing was written. Split it into several."
+        )
+    allocator = replication.allocator
+    outcome = replication.send(
+        proposal_id, command, timeout_s=timeout_s, want_keys=allocator.wanted()
+    )
+    allocator.feed(outcome.keys)
+    return outcome
+
+
+def raise_verdict(outcome: Outcome, *, nothing_between: bool = False) -> None:
+    """Raise what a verdict other than `applied` means to the caller."""
+    verdict = outcome.verdict
+    kind = verdict.kind
+    seen_at = outcome.winner_index or outcome.log_index
+    if kind is VerdictKind.APPLIED:
+        return
+    if kind is VerdictKind.CONFLICT:
+        raise TransactionConflict(
+            _conflict_message(verdict), table=verdict.table, key=verdict.key, log_index=seen_at
+        )
+    if kind is VerdictKind.INTEGRITY_ERROR:
+        raise IntegrityError(verdict.message)
+    if kind is VerdictKind.CONSTRAINT_CONFLICT:
+        if nothing_between:
+            # A deferred constraint, broken by this transaction alone: no other came in between.
+            raise IntegrityError(verdict.message)
+        raise ConstraintConflict(
+            verdict.message, table=verdict.table, key=verdict.key, log_index=seen_at
+        )
+    if kind is VerdictKind.EXPIRED:
+        raise ClusterUnavailable(
+            "The write came to its place in the log after its deadline. Nothing was written."
+        )
+    raise OperationalError(verdict.message)
+
+
+def _conflict_message(verdict: Verdict) -> str:
+    if verdict.table:
+        return (
+            f"Another transaction changed {verdict.table} {verdict.key!r} first. "
+            "Nothing was written; run it again."
+        )
+    if verdict.message == "schema":
+        return (
+            "The database's schema was changed while this transaction ran. "
+            "Nothing was written; run it again."
+        )
+    return verdict.message or "Another transaction came first. Nothing was written; run it again."

@@ -1,0 +1,175 @@
+"""Test databases: files in memory, applied to by the consensus inside the test's own process."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import sqlite3
+import sys
+import tempfile
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+from django.db.backends.sqlite3 import creation
+
+from raftdjango.client import use_client
+
+SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
+_PREFIX = f"raftdjango-test-{os.getuid() if hasattr(os, 'getuid') else 0}"
+_RUN = os.getpid()
+
+
+class DatabaseCreation(creation.DatabaseCreation):
+    """Django's, with files instead of shared-cache memory, which locks whole tables."""
+
+    _keepdb = False
+
+    # -- names ----------------------------------------------------------------------------------
+
+    def _get_test_db_name(self) -> str:
+        name = self.connection.settings_dict["TEST"]["NAME"]
+        if name and not self.is_in_memory_db(name):
+            return str(name)
+        return str(self._test_folder() / f"{self.connection.alias}.sqlite3")
+
+    def _test_folder(self) -> Path:
+        """In memory where possible; apart for each run, but found again with `--keepdb`."""
+        root = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else Path(tempfile.gettempdir())
+        if not self._keepdb:
+            return root / f"{_PREFIX}-{_RUN}"
+        return root / f"{_PREFIX}-kept-{hashlib.blake2b(os.getcwdb(), digest_size=6).hexdigest()}"
+
+    # -- making and destroying ------------------------------------------------------------------
+
+    def create_test_db(
+        self,
+        verbosity: int = 1,
+        autoclobber: bool = False,  # noqa: FBT001, FBT002 - Django's signature
+        serialize: bool = True,  # noqa: FBT001, FBT002
+        keepdb: bool = False,  # noqa: FBT001, FBT002
+    ) -> str:
+        """Make the test database, and have its writes applied in this process."""
+        self._keepdb = keepdb
+        name: str = super().create_test_db(verbosity, autoclobber, serialize, keepdb)
+        return name
+
+    def _create_test_db(self, verbosity: int, autoclobber: bool, keepdb: bool = False) -> str:  # noqa: FBT001, FBT002
+        if not self.connection.settings_dict["TEST"]["NAME"]:
+            folder = self._test_folder()
+            _remove_abandoned(folder.parent)
+            folder.mkdir(exist_ok=True)
+        name: str = super()._create_test_db(verbosity, autoclobber, keepdb)
+        if not keepdb:
+            _remove(name)
+        self._switch_to_tests()
+        _prepare(name)
+        return name
+
+    def _switch_to_tests(self) -> None:
+        # Tests stand above backends; only a test database reaches up to them.
+        from raftdjango.testing.consensus import InProcessClient
+
+        use_client(self.connection.alias, InProcessClient)
+        self.connection.replication.forget_client()
+
+    def set_as_test_mirror(self, primary_settings_dict: dict[str, Any]) -> None:
+        """A mirror's writes are applied in this process too."""
+        super().set_as_test_mirror(primary_settings_dict)
+        self._switch_to_tests()
+
+    def _destroy_test_db(self, test_database_name: str, verbosity: int) -> None:
+        if test_database_name:
+            _close(test_database_name)
+            _remove(test_database_name)
+            folder = Path(test_database_name).parent
+            if folder.name.startswith(_PREFIX) and not any(folder.iterdir()):
+                folder.rmdir()
+
+    def destroy_test_db(
+        self,
+        old_database_name: str | None = None,
+        verbosity: int = 1,
+        keepdb: bool = False,  # noqa: FBT001, FBT002
+        suffix: str | None = None,
+    ) -> None:
+        """Destroy it, and go back to this machine's node."""
+        name = self.connection.settings_dict["NAME"]
+        super().destroy_test_db(old_database_name, verbosity, keepdb, suffix)
+        _close(name)
+        if suffix is None:
+            use_client(self.connection.alias, None)
+            self.connection.replication.forget_client()
+
+    # -- parallel runs --------------------------------------------------------------------------
+
+    def get_test_db_clone_settings(self, suffix: str) -> dict[str, Any]:
+        """The clone is a file beside the original."""
+        settings = self.connection.settings_dict
+        root, extension = os.path.splitext(str(settings["NAME"]))  # noqa: PTH122 - keeps the folder
+        return {**settings, "NAME": f"{root}_{suffix}{extension}"}
+
+    def _clone_test_db(self, suffix: str, verbosity: int, keepdb: bool = False) -> None:  # noqa: FBT001, FBT002
+        source = str(self.connection.settings_dict["NAME"])
+        target = self.get_test_db_clone_settings(suffix)["NAME"]
+        if keepdb and Path(target).exists():
+            return
+        if verbosity >= 1:
+            shown = self._get_database_display_str(verbosity, target)
+            self.log(f"Cloning test database for alias {shown}...")
+        # Workers are forked: no connection of this process may be open in them.
+        _close(source)
+        _remove(target)
+        try:
+            # A copy of the file alone would lack what is still in its write-ahead log.
+            with closing(sqlite3.connect(source)) as one, closing(sqlite3.connect(target)) as other:
+                one.backup(other)
+        except sqlite3.Error as error:
+            self.log(f"Got an error cloning the test database: {error}")
+            sys.exit(2)
+
+    def setup_worker_connection(self, _worker_id: int) -> None:
+        """In a worker of a parallel run: use its own clone."""
+        settings = self.get_test_db_clone_settings(str(_worker_id))
+        # In place, so that other threads connect to the clone too.
+        self.connection.settings_dict.update(settings)
+        self.connection.close()
+        self._switch_to_tests()
+        if os.environ.get("RUNNING_DJANGOS_TEST_SUITE") == "true":
+            self.mark_expected_failures_and_skips()
+
+
+def _prepare(name: str) -> None:
+    from raftdjango.testing.consensus import Consensus
+
+    Consensus.of(name)
+
+
+def _close(name: Any) -> None:
+    from raftdjango.testing.consensus import Consensus
+
+    Consensus.close(str(name))
+
+
+def _remove(name: Any) -> None:
+    for ending in ("", "-wal", "-shm"):
+        Path(f"{name}{ending}").unlink(missing_ok=True)
+
+
+def _remove_abandoned(root: Path) -> None:
+    """Folders of runs that were killed: memory is too dear to leave them."""
+    for folder in root.glob(f"{_PREFIX}-*"):
+        process = folder.name.removeprefix(f"{_PREFIX}-")
+        if process.isdigit() and not _is_alive(int(process)):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_alive(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -1,0 +1,19 @@
+"""What differs from Django's SQLite features, and why."""
+
+from __future__ import annotations
+
+from django.db.backends.sqlite3 import features
+from django.utils.functional import cached_property
+
+
+class DatabaseFeatures(features.DatabaseFeatures):
+    """Django's, replicated."""
+
+    # The rows are not locked: they are checked at commit.  FOR UPDATE does not appear in the SQL.
+    has_select_for_update = True
+    supports_select_for_update_with_limit = True
+
+    @cached_property
+    def django_test_skips(self) -> dict[str, set[str]]:
+        """Tests of Django's that mean something else here, by reason."""
+        return {**super().django_test_skips}

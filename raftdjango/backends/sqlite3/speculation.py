@@ -1,0 +1,392 @@
+"""The local transaction of a block: begun, maybe written in, always rolled back.
+
+A block begins DEFERRED, so that blocks which only read hold nobody up.  What it reads is remembered.
+When its first write finds that the applier has moved on, the transaction begins again, IMMEDIATE, and
+the reads are run anew: equal, and the block goes on as if it had started now; different, and the block
+is lost.  A lost block is doomed: until it ends, everything in it raises the same error.
+
+Must never commit.
+"""
+
+from __future__ import annotations
+
+import copy
+import sqlite3
+import threading
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import TYPE_CHECKING, Any
+
+from django.db.backends.sqlite3.base import SQLiteCursorWrapper
+
+from raftdjango.backends.sqlite3 import journal
+from raftdjango.backends.sqlite3.reads import ReadMemory
+from raftdjango.exceptions import ClusterUnavailable, NotReplicable, TransactionConflict
+from raftdjango.writeset import Row, row_digest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from raftdjango.backends.sqlite3.capture import Capture
+    from raftdjango.right_of_way import RightOfWay, Watch
+
+FAILED_MAX = 16
+"""Failed statements of a block that are tried again on a fresh view."""
+TAKE_LOCK_SQL = "DELETE FROM main.raftdjango_state WHERE 0 /* takes the write lock */"
+STATE_SQL = "SELECT schema_version, applied_index FROM main.raftdjango_state"
+NOT_SET_UP = (
+    "This database has not been set up for replication yet. Its node does that: "
+    "start it with manage.py raftnode."
+)
+
+
+class State(Enum):
+    """How far the local transaction has come."""
+
+    IDLE = "no transaction"
+    READING = "begun, without the write lock"
+    WRITING = "has the write lock"
+
+
+@dataclass(slots=True)
+class LockedRow:
+    """A row read with `select_for_update()`."""
+
+    table: str
+    key: Row
+    digest: bytes
+
+
+@dataclass(slots=True)
+class Block:
+    """What belongs to one transaction and is forgotten with it."""
+
+    savepoints: list[str] = field(default_factory=list)
+    reads: ReadMemory = field(default_factory=ReadMemory)
+    locked: list[LockedRow] = field(default_factory=list)
+    schema_version: int = 0
+    applied_index: int = 0
+    foreign_keys_off: bool = False
+    statements: int = 0
+    """Executed in it, savepoints not counted."""
+    failed: list[tuple[str, Any, bool]] = field(default_factory=list)
+    """Statements that met an `IntegrityError`: SQL, parameters, whether many."""
+    failed_too_often: bool = False
+
+    def note_failed(self, statement: tuple[str, Any, bool]) -> None:
+        """A statement met an `IntegrityError`, which is final only on a view that was fresh."""
+        if len(self.failed) < FAILED_MAX:
+            self.failed.append(statement)
+        else:
+            self.failed_too_often = True
+
+
+class Speculation:
+    """The state of one connection's local transaction."""
+
+    def __init__(self, connection: sqlite3.Connection, capture: Capture) -> None:
+        self.connection = connection
+        self.capture = capture
+        self.guard = capture.guard
+        self.state = State.IDLE
+        self.block = Block()
+        self.doomed: TransactionConflict | None = None
+        self.right_of_way: RightOfWay | None = None
+        self.lock_timeout_s = 5.0
+        # The watchdog's thread rolls back; it must not do so in the middle of a statement.
+        self.lock = threading.RLock()
+        self._watch: Watch | None = None
+
+    # -- begin and end --------------------------------------------------------------------------
+
+    def begin(self, *, immediate: bool) -> None:
+        """Open the local transaction of a block."""
+        self.block = Block()
+        if immediate:
+            self._begin_immediate()
+            self._writing()
+        else:
+            if self.capture.has_wanted:
+                self.capture.renew()
+            with self.guard.unlocked():
+                self.connection.execute("BEGIN")
+            self.state = State.READING
+        self.guard.transaction_open = True
+
+    def roll_back(self) -> None:
+        """End the local transaction; what doomed it is forgotten with it."""
+        self._end()
+        self.doomed = None
+
+    def _end(self) -> None:
+        watch, self._watch = self._watch, None
+        if watch is not None and self.right_of_way is not None:
+            # Before the lock is taken: a callback under way may be waiting for it.
+            self.right_of_way.unwatch(watch)
+        with self.lock:
+            self._undo()
+        self.state = State.IDLE
+        self.guard.transaction_open = False
+
+    def _undo(self) -> None:
+        """Roll back on the database.  `query_only` first: there is no moment without either."""
+        with self.guard.unlocked():
+            if self.state is State.WRITING:
+                self.connection.execute("PRAGMA query_only = ON")
+            if self.connection.in_transaction:
+                self.connection.rollback()
+        self.capture.undone()
+
+    def forget(self) -> None:
+        """The connection is about to be closed; SQLite rolls back by itself."""
+        watch, self._watch = self._watch, None
+        if watch is not None and self.right_of_way is not None:
+            self.right_of_way.unwatch(watch)
+        self.state = State.IDLE
+        self.doomed = None
+        self.block = Block()
+
+    # -- dooming --------------------------------------------------------------------------------
+
+    def doom(self, conflict: TransactionConflict) -> None:
+        """The block is lost: give the lock back now, and refuse everything until it ends."""
+        self.doomed = conflict
+        self._end_keeping_block()
+
+    def _end_keeping_block(self) -> None:
+        state = self.state
+        self._end()
+        self.state = state
+        self.guard.transaction_open = True
+
+    def check(self) -> None:
+        """Raise what doomed the block, if anything did."""
+        if self.doomed is not None:
+            raise copy.copy(self.doomed) from self.doomed
+
+    def check_alive(self) -> None:
+        """After a failed statement: some errors make SQLite roll back the whole transaction."""
+        if self.state is not State.IDLE and not self.connection.in_transaction:
+            self.doom(
+                TransactionConflict(
+                    "SQLite rolled back the whole transaction after an error in it. Run it again."
+                )
+            )
+
+    def _give_way(self) -> None:
+        """Called by the watchdog's thread: the applier has waited long enough."""
+        self.doomed = TransactionConflict(
+            "This transaction held the local database's write lock for too long while entries "
+            "waited to be applied, and was rolled back. Run it again; keep slow work out of it."
+        )
+        while not self.lock.acquire(timeout=0.005):
+            self.connection.interrupt()
+        try:
+            self._undo()
+        finally:
+            self.lock.release()
+
+    # -- the write lock -------------------------------------------------------------------------
+
+    def start_writing(self) -> None:
+        """Make sure that the block has the write lock, on a snapshot that its reads agree with."""
+        if self.state is State.WRITING:
+            return
+        if not self._take_lock_in_place():
+            self._begin_again()
+        self._writing()
+
+    def _take_lock_in_place(self) -> bool:
+        """Upgrade the transaction as it is; False where another one has to be begun."""
+        if self.right_of_way is not None and self.right_of_way.waited_ms():
+            return False
+        if not self.capture.is_current:
+            return False
+        with self.guard.unlocked():
+            self.connection.execute("PRAGMA query_only = OFF")
+            try:
+                self.connection.execute(TAKE_LOCK_SQL)
+            except sqlite3.OperationalError as error:
+                self.connection.execute("PRAGMA query_only = ON")
+                if _is_busy(error):
+                    return False
+                raise _not_set_up(error) from error
+        return True
+
+    def _begin_again(self) -> None:
+        """Leave the snapshot for the newest one, and see that the block would have come so far on it."""
+        block = self.block
+        before = self._data_version()
+        with self.guard.unlocked():
+            self.connection.rollback()
+        self.capture.undone()
+        self._begin_immediate()
+        changed = self._data_version() != before
+        self.state = State.WRITING
+        if changed:
+            self._check_locked(block)
+            difference = block.reads.difference(self._read_again)
+            if difference is not None:
+                self._lose(difference)
+        with self.guard.unlocked():
+            for name in block.savepoints:
+                self.connection.execute(f'SAVEPOINT "{name.replace(chr(34), chr(34) * 2)}"')
+
+    def _read_again(self, sql: str, parameters: Any) -> Iterable[tuple[Any, ...]]:
+        cursor = self.connection.cursor(factory=SQLiteCursorWrapper)
+        return cursor.execute(sql, parameters)
+
+    def _data_version(self) -> int:
+        """Changes when another connection has committed, as seen by the present snapshot."""
+        return int(self.connection.execute("PRAGMA main.data_version").fetchone()[0])
+
+    def _check_locked(self, block: Block) -> None:
+        for row in block.locked:
+            digest = self.digest_of(row.table, row.key)
+            if digest != row.digest:
+                self._lose(
+                    "A row that the transaction had read with select_for_update() was changed "
+                    f"meanwhile: {row.table} {row.key}. Run it again.",
+                    table=row.table,
+                    key=row.key,
+                )
+
+    def _lose(self, message: str, *, table: str = "", key: Row = ()) -> None:
+        state = self.connection.execute(STATE_SQL).fetchone()
+        self.doom(
+            TransactionConflict(
+                message,
+                table=table,
+                key=key,
+                log_index=state[1] if state else 0,
+                stale_read=True,
+            )
+        )
+        self.check()
+
+    def _begin_immediate(self) -> None:
+        """BEGIN IMMEDIATE, standing back for the applier, with triggers that fit the schema."""
+        while True:
+            self.capture.renew()
+            self._acquire()
+            if self.capture.is_current:
+                return
+            with self.guard.unlocked():
+                self.connection.execute("PRAGMA query_only = ON")
+                self.connection.rollback()
+
+    def _acquire(self) -> None:
+        if self.right_of_way is None:
+            taken = self._try_begin()
+        else:
+            self.connection.execute("PRAGMA busy_timeout = 0")
+            try:
+                taken = self.right_of_way.acquire(self._try_begin, self.lock_timeout_s)
+            finally:
+                self.connection.execute(f"PRAGMA busy_timeout = {int(self.lock_timeout_s * 1000)}")
+        if not taken:
+            raise TransactionConflict(
+                "The local database's write lock was not to be had within "
+                f"{self.lock_timeout_s:g} s. Nothing was written; run it again."
+            )
+
+    def _try_begin(self) -> bool:
+        with self.guard.unlocked():
+            # SQLite wants to be allowed to write before it gives the lock.
+            self.connection.execute("PRAGMA query_only = OFF")
+            try:
+                self.connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                self.connection.execute("PRAGMA query_only = ON")
+                if _is_busy(error):
+                    return False
+                raise
+        return True
+
+    def _writing(self) -> None:
+        """The lock is held: from here on rows may change."""
+        block = self.block
+        self.state = State.WRITING
+        self.guard.transaction_open = True
+        try:
+            state = self.connection.execute(STATE_SQL).fetchone()
+        except sqlite3.OperationalError as error:
+            self._end()
+            raise _not_set_up(error) from error
+        if state is None:
+            self._end()
+            raise ClusterUnavailable(NOT_SET_UP)
+        block.schema_version, block.applied_index = state
+        block.foreign_keys_off = not self.connection.execute("PRAGMA foreign_keys").fetchone()[0]
+        for row in block.locked:
+            journal.note_read(self.capture, row.table, row.key, row.digest)
+        if self.right_of_way is not None:
+            self._watch = self.right_of_way.watch(self._give_way)
+
+    # -- what happens in it ---------------------------------------------------------------------
+
+    def savepoint(self, name: str) -> None:
+        """A savepoint was opened."""
+        self.block.savepoints.append(name)
+
+    def released(self, name: str) -> None:
+        """A savepoint was released, and with it those opened after it."""
+        self._cut(name, keep=0)
+
+    def rolled_back_to(self, name: str) -> None:
+        """The transaction was rolled back to a savepoint, which stays open."""
+        self._cut(name, keep=1)
+        self.capture.undone()
+
+    def _cut(self, name: str, *, keep: int) -> None:
+        names = self.block.savepoints
+        for position in range(len(names) - 1, -1, -1):
+            if names[position] == name:
+                del names[position + keep :]
+                return
+
+    def lock_row(self, table: str, key: Row) -> None:
+        """Have a row validated at commit, as this transaction sees it now."""
+        row = LockedRow(table, key, self.digest_of(table, key))
+        self.block.locked.append(row)
+        if self.state is State.WRITING:
+            journal.note_read(self.capture, row.table, row.key, row.digest)
+
+    def digest_of(self, table: str, key: Row) -> bytes:
+        """Digest of a row as it is now; empty if there is none."""
+        row = self.connection.execute(self.capture.spec(table).select_sql, key).fetchone()
+        return b"" if row is None else row_digest(row)
+
+    def run(self, execute: Callable[[], Any]) -> None:
+        """Execute a statement that may write, with capture in place for every table it writes."""
+        with self.lock:
+            while True:
+                self.guard.forget()
+                self.check()
+                try:
+                    execute()
+                except sqlite3.Error as error:
+                    self.check()
+                    if self.guard.refusal is not None:
+                        raise self.guard.refusal from error
+                    if self.guard.missing is None:
+                        self.check_alive()
+                        raise
+                    if self.state is not State.WRITING:
+                        raise NotReplicable(
+                            f'Not replicable: the write of "{self.guard.missing}" was not '
+                            "recognised as one in this statement."
+                        ) from error
+                    self.capture.install(self.guard.missing)
+                else:
+                    return
+
+
+def _is_busy(error: sqlite3.OperationalError) -> bool:
+    return (error.sqlite_errorcode & 0xFF) in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+
+
+def _not_set_up(error: sqlite3.OperationalError) -> Exception:
+    if "raftdjango_state" in str(error):
+        return ClusterUnavailable(NOT_SET_UP)
+    return error

@@ -1,0 +1,236 @@
+"""Executes a connection's statements, each in the way its kind and the moment ask for."""
+
+from __future__ import annotations
+
+import random
+import sqlite3
+import time
+from typing import TYPE_CHECKING, Any
+
+from raftdjango.backends.sqlite3 import commit, journal
+from raftdjango.backends.sqlite3.classify import Kind, classify, savepoint_name
+from raftdjango.backends.sqlite3.cursor import storage_parameters
+from raftdjango.backends.sqlite3.speculation import Speculation, State
+from raftdjango.conf import get_settings
+from raftdjango.exceptions import NotReplicable, TransactionConflict
+from raftdjango.writeset.pinning import unpinnable
+
+if TYPE_CHECKING:
+    from raftdjango.backends.sqlite3.cursor import ReplicatedCursor
+    from raftdjango.backends.sqlite3.replication import Replication
+
+ATTEMPTS_MAX = 50
+PAUSE_S_MIN, PAUSE_S_MAX = 0.002, 0.25
+
+_SAVEPOINTS = frozenset({Kind.SAVEPOINT, Kind.RELEASE, Kind.ROLLBACK_TO})
+_WRITES = frozenset({Kind.WRITE, Kind.SEQUENCE, Kind.SCHEMA})
+
+
+class Statement:
+    """One call of a cursor."""
+
+    __slots__ = ("cursor", "kind", "many", "params", "sql")
+
+    def __init__(self, cursor: ReplicatedCursor, sql: str, params: Any, *, many: bool) -> None:
+        self.cursor = cursor
+        self.sql = sql
+        self.params = params
+        self.many = many
+        self.kind = classify(sql)
+
+    def run(self) -> None:
+        """On the local database."""
+        self.cursor.run(self.sql, self.params, many=self.many)
+
+
+class Statements:
+    """What a connection's cursors call."""
+
+    def __init__(self, replication: Replication, speculation: Speculation) -> None:
+        self.replication = replication
+        self.speculation = speculation
+        self.as_statements = 0
+        """Above 0, rows travel as the statements that write them."""
+
+    def execute(self, cursor: ReplicatedCursor, sql: str, params: Any, *, many: bool) -> None:
+        """Execute a statement."""
+        statement = Statement(cursor, sql, params, many=many)
+        kind = statement.kind
+        self.speculation.check()
+        self.replication.nested.settle(kind)
+        if kind in _WRITES:
+            self._write(statement)
+        elif kind is Kind.READ:
+            self._read(statement)
+        elif kind in _SAVEPOINTS:
+            self._savepoint(statement)
+        elif kind is Kind.PRAGMA:
+            self.speculation.run(statement.run)
+        else:
+            self._transaction(statement)
+
+    # -- reads ----------------------------------------------------------------------------------
+
+    def _read(self, statement: Statement) -> None:
+        speculation = self.speculation
+        if self.replication.in_autocommit():
+            speculation.run(statement.run)
+            return
+        self.replication.ensure_begun()
+        speculation.block.statements += 1
+        speculation.run(statement.run)
+        reads = speculation.block.reads
+        if (
+            speculation.state is State.READING
+            and reads.complete
+            and not self.replication.nested.active
+        ):
+            reads.remember(statement.sql, statement.params, statement.cursor.result_digest())
+
+    # -- writes ---------------------------------------------------------------------------------
+
+    def _write(self, statement: Statement) -> None:
+        if not self.replication.in_autocommit():
+            self._write_in_block(statement)
+        elif self.replication.nested.active:
+            self.replication.nested.autocommit(lambda: self._speculate(statement))
+        else:
+            self._autocommit(statement)
+
+    def _write_in_block(self, statement: Statement) -> None:
+        speculation = self.speculation
+        self.replication.ensure_begun()
+        speculation.start_writing()
+        self.replication.nested.before_write()
+        speculation.block.statements += 1
+        try:
+            self._speculate(statement)
+        except sqlite3.IntegrityError:
+            speculation.block.note_failed((statement.sql, statement.params, statement.many))
+            raise
+
+    def _speculate(self, statement: Statement) -> None:
+        """Execute a write on the local database, captured."""
+        if statement.kind is Kind.WRITE and not self.as_statements:
+            self.speculation.run(statement.run)
+            return
+        self._as_statement(statement)
+
+    def _as_statement(self, statement: Statement) -> None:
+        """Execute what travels as a statement, on the machine's terms that its entry will carry."""
+        reason = unpinnable(statement.sql)
+        if reason is not None:
+            raise NotReplicable(f"Not replicable: {reason}. The statement was: {statement.sql}")
+        capture = self.speculation.capture
+        capture.drop_triggers()
+        pins = journal.new_pins()
+        with capture.guard.as_statement(), capture.pinning.pinned(pins):
+            self.speculation.run(statement.run)
+        capture.schema_changed()
+        sql = statement.cursor.driver_sql(statement.sql, statement.params)
+        for params in statement.params if statement.many else [statement.params]:
+            journal.note_statement(capture, sql, storage_parameters(params), pins)
+
+    def _autocommit(self, statement: Statement) -> None:
+        """A transaction of its own, executed again when another one came first.
+
+        Nobody has seen anything of it yet, so that running it again is what its place in the log
+        asks for.  "No row" and "constraint failed" are said only on a view that is fresh.
+        """
+        deadline = time.monotonic() + get_settings().commit_timeout_s
+        fresh_at = -1
+        attempt = 0
+        while True:
+            attempt += 1
+            last = attempt >= ATTEMPTS_MAX or time.monotonic() > deadline
+            try:
+                unit, seen_at = self._attempt(statement)
+            except sqlite3.IntegrityError:
+                seen_at = self.speculation.block.applied_index
+                if fresh_at >= 0 or (fresh_at := self.replication.refresh()) == seen_at:
+                    raise
+                continue
+            except TransactionConflict:
+                if last:
+                    raise
+                pause(attempt)
+                continue
+            if unit is None:
+                if fresh_at >= 0 or (fresh_at := self.replication.refresh()) == seen_at:
+                    return
+                continue
+            try:
+                commit.propose(self.replication, unit)
+            except TransactionConflict:
+                if last:
+                    raise
+                pause(attempt)
+            else:
+                return
+
+    def _attempt(self, statement: Statement) -> tuple[commit.Unit | None, int]:
+        speculation = self.speculation
+        speculation.begin(immediate=True)
+        try:
+            self._speculate(statement)
+            return commit.collect(self.replication), speculation.block.applied_index
+        finally:
+            speculation.roll_back()
+
+    def still_fails(self, failed: tuple[str, Any, bool]) -> bool:
+        """Whether a statement meets an `IntegrityError` on the present view as well."""
+        sql, params, many = failed
+        with self.replication.wrapper.create_cursor() as cursor:
+            statement = Statement(cursor, sql, params, many=many)
+            self.speculation.begin(immediate=True)
+            try:
+                self._speculate(statement)
+            except sqlite3.IntegrityError:
+                return True
+            except sqlite3.Error:
+                return False
+            finally:
+                self.speculation.roll_back()
+        return False
+
+    # -- savepoints and transactions ------------------------------------------------------------
+
+    def _savepoint(self, statement: Statement) -> None:
+        speculation = self.speculation
+        name = savepoint_name(statement.sql)
+        if self.replication.wrapper.autocommit:
+            raise NotReplicable(
+                "Not replicable: a savepoint outside a transaction would be a transaction of its "
+                "own. Use django.db.transaction.atomic()."
+            )
+        self.replication.ensure_begun()
+        if statement.kind is Kind.SAVEPOINT:
+            speculation.run(statement.run)
+            speculation.savepoint(name)
+        elif statement.kind is Kind.ROLLBACK_TO:
+            speculation.run(statement.run)
+            speculation.rolled_back_to(name)
+        elif self.replication.nested.is_outermost(name):
+            self.replication.nested.commit(name, statement)
+        else:
+            speculation.run(statement.run)
+            speculation.released(name)
+
+    def _transaction(self, statement: Statement) -> None:
+        if statement.kind is Kind.TRANSACTION and self.replication.beginning:
+            self.replication.begin()
+            return
+        word = statement.sql.split(maxsplit=1)[0].upper()
+        if statement.kind is Kind.REFUSED:
+            raise NotReplicable(
+                f"Not replicable: {word} would work on this machine's database file alone."
+            )
+        raise NotReplicable(
+            f"Not replicable: {word} in SQL would go around replication. "
+            "Use django.db.transaction (atomic(), commit(), rollback())."
+        )
+
+
+def pause(attempt: int) -> None:
+    """Wait a random while, up to a bound that doubles with each attempt."""
+    time.sleep(random.uniform(0, min(PAUSE_S_MAX, PAUSE_S_MIN * 2**attempt)))  # noqa: S311

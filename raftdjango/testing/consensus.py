@@ -1,0 +1,193 @@
+"""A cluster of one inside the test's own process: no node, no sockets, the real applier.
+
+Every proposal is encoded, decoded and applied by `raftdjango.applier` through a second connection to
+the same file, one at a time; inside Django's `TestCase`, on the test's own connection.  So tests
+exercise the whole way of a write except for the network.
+
+In verify mode each write-set carries a digest of the tables it touches, and the applier compares:
+whatever capture had missed fails the test that wrote it.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from raftdjango.applier import Applier, LogEntry, expected_digest, open_database
+from raftdjango.backends.sqlite3.tables import quote
+from raftdjango.client import Outcome
+from raftdjango.writeset import WriteSet, decode_command, encode_command
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Mapping
+
+    from raftdjango.backends.sqlite3.base import DatabaseWrapper
+
+TRANSACTION_BYTES_MAX = 64 * 1024 * 1024
+APPLIED_INDEX_SQL = "SELECT applied_index FROM main.raftdjango_state"
+
+
+class Consensus:
+    """The log and the applier of one database file in this process."""
+
+    _all: ClassVar[dict[tuple[int, str], Consensus]] = {}
+    _lock: ClassVar[threading.Lock] = threading.Lock()
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.lock = threading.Lock()
+        self.connection = open_database(path)
+        self.applier = Applier(self.connection, patience_s=30.0)
+        self.applier.prepare()
+        self._started = time.monotonic()
+        self._time_ms = self.applier.state.time_ms
+
+    @classmethod
+    def of(cls, path: str) -> Consensus:
+        """The file's consensus; a forked child has its own."""
+        key = (os.getpid(), str(Path(path).absolute()))
+        with cls._lock:
+            if key not in cls._all:
+                cls._all[key] = cls(key[1])
+            return cls._all[key]
+
+    @classmethod
+    def close(cls, path: str) -> None:
+        """Close the file, if it is open here."""
+        with cls._lock:
+            consensus = cls._all.pop((os.getpid(), str(Path(path).absolute())), None)
+        if consensus is not None:
+            consensus.connection.close()
+
+    def time_ms(self) -> int:
+        """Cluster time: never goes back, and is nobody's clock."""
+        return self._time_ms + int((time.monotonic() - self._started) * 1000) + 1
+
+    def propose(self, command: bytes, captured_at: int | None) -> Outcome:
+        """Apply a command as the next entry."""
+        with self.lock:
+            index = self.applier.state.applied_index + 1
+            if captured_at is not None and captured_at + 1 != index:
+                # Others wrote in between: the tables cannot be as the speculation left them.
+                command = _without_digest(command)
+            entry = LogEntry(index, 1, self.time_ms(), command)
+            (applied,) = self.applier.apply_batch([entry])
+        assert applied.verdict is not None
+        return Outcome(applied.verdict, index, winner_index=index)
+
+
+def _without_digest(encoded: bytes) -> bytes:
+    command = decode_command(encoded)
+    if not isinstance(command.body, WriteSet) or not command.body.expected_digest:
+        return encoded
+    return encode_command(replace(command, body=replace(command.body, expected_digest=b"")))
+
+
+class InProcessClient:
+    """`NodeClient` of tests; made by `raftdjango.client.connect()` once `switch_to_tests` was called."""
+
+    transaction_bytes_max = TRANSACTION_BYTES_MAX
+
+    def __init__(self) -> None:
+        self._wrapper: DatabaseWrapper | None = None
+        self._captured_at: int | None = None
+        self._nested: tuple[sqlite3.Connection, Applier] | None = None
+
+    def bind(self, wrapper: DatabaseWrapper) -> None:
+        """Called by the connection that this client is for."""
+        self._wrapper = wrapper
+
+    @property
+    def wrapper(self) -> DatabaseWrapper:
+        """The connection that this client is for."""
+        assert self._wrapper is not None
+        return self._wrapper
+
+    @property
+    def consensus(self) -> Consensus:
+        """The consensus of the connection's present database file."""
+        return Consensus.of(str(self.wrapper.settings_dict["NAME"]))
+
+    # -- NodeClient -----------------------------------------------------------------------------
+
+    def cluster_time_ms(self) -> int:
+        """Present cluster time."""
+        return self.consensus.time_ms()
+
+    def propose(
+        self,
+        proposal_id: bytes,
+        command: bytes,
+        *,
+        timeout_s: float,
+        want_keys: Mapping[str, int] | None = None,
+    ) -> Outcome:
+        """Apply at once."""
+        captured_at, self._captured_at = self._captured_at, None
+        return self.consensus.propose(command, captured_at)
+
+    def refresh(self, *, timeout_s: float) -> int:
+        """The applied index; there is nobody to lag behind."""
+        if self.wrapper.replication.nested.active:
+            connection = self.wrapper.connection
+            return int(connection.execute(APPLIED_INDEX_SQL).fetchone()[0])
+        return self.consensus.applier.state.applied_index
+
+    def lease_keys(self, table: str, count: int, *, timeout_s: float) -> range:
+        """The keys that stock Django would give: right behind those in use, no block kept back."""
+        connection = self.wrapper.connection
+        last = connection.execute(f"SELECT max(rowid) FROM main.{quote(table)}").fetchone()[0] or 0
+        known = connection.execute(
+            "SELECT 1 FROM main.sqlite_master WHERE name = 'sqlite_sequence'"
+        ).fetchone()
+        if known:
+            row = connection.execute(
+                "SELECT seq FROM main.sqlite_sequence WHERE name = ?", (table,)
+            ).fetchone()
+            last = max(last, int(row[0] or 0) if row else 0)
+        return range(last + 1, last + 1 + count)
+
+    def status(self, *, timeout_s: float) -> dict[str, Any]:
+        """As a cluster of one."""
+        index = self.refresh(timeout_s=timeout_s)
+        member = {"id": "test", "address": "", "role": "leader", "match_index": index, "lag": 0}
+        return {
+            "node": "test",
+            "cluster_id": None,
+            "role": "leader",
+            "term": 1,
+            "leader": "test",
+            "commit_index": index,
+            "applied_index": index,
+            "members": [{**member, "last_contact_ms": 0}],
+        }
+
+    def close(self) -> None:
+        """Nothing is held but what all clients of the file share."""
+        self._nested = None
+
+    # -- what only tests can do -----------------------------------------------------------------
+
+    def propose_nested(self, connection: sqlite3.Connection, command: bytes) -> Outcome:
+        """Apply inside the transaction of a test case, on its own connection."""
+        self._captured_at = None
+        if self._nested is None or self._nested[0] is not connection:
+            pinning = self.wrapper.replication.capture.pinning
+            self._nested = connection, Applier(connection, nested=True, pinning=pinning)
+        index = int(connection.execute(APPLIED_INDEX_SQL).fetchone()[0]) + 1
+        entry = LogEntry(index, 1, self.consensus.time_ms(), command)
+        return Outcome(self._nested[1].apply_nested(entry), index, winner_index=index)
+
+    def verifiable(self, connection: sqlite3.Connection, write_set: WriteSet) -> WriteSet:
+        """In verify mode, the write-set with the digest that the applier compares."""
+        if not self.wrapper.settings_dict["TEST"].get("VERIFY", False):
+            return write_set
+        self._captured_at = int(connection.execute(APPLIED_INDEX_SQL).fetchone()[0])
+        return replace(write_set, expected_digest=expected_digest(connection, write_set))
+
+

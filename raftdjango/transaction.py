@@ -169,10 +169,12 @@ def _applied_index(connection: BaseDatabaseWrapper) -> float:
     # On the raw connection: nobody's query log or execute wrapper is concerned.
     connection.ensure_connection()
     try:
-        row = connection.connection.execute("SELECT applied_index FROM raftdjango_state").fetchone()
+        rows = connection.connection.execute(
+            "SELECT applied_index FROM raftdjango_state"
+        ).fetchall()
     except sqlite3.Error:
         return float("inf")  # Not a replicated database (yet): nothing to wait for.
-    return row[0] if row else float("inf")
+    return rows[0][0] if rows else float("inf")
 
 
 def _name(function: Callable[..., Any]) -> str:

@@ -138,7 +138,8 @@ class SQLInsertCompiler(_TextOnce, compiler.SQLInsertCompiler):
             tuple(placeholders) == plain and len(parameters) == len(plain)
             for placeholders, parameters in zip(placeholder_rows, param_rows, strict=True)
         )
-        self._rows = (list(fields), param_rows) if literal else None
+        # A copy: the caller goes on to append to it.
+        self._rows = (list(fields), list(param_rows)) if literal else None
         return placeholder_rows, param_rows
 
     def _insert(self, returning_fields: Any) -> Any:

@@ -35,7 +35,7 @@ class Health(Enum):
     GOOD = "good"
     BEHIND = "behind"
     SILENT = "silent"
-    FAILED = "failed"
+    NOT_READY = "not-ready"
     UNKNOWN = "unknown"
 
     @property
@@ -48,7 +48,7 @@ _LABELS = {
     Health.GOOD: _("in step"),
     Health.BEHIND: _("behind"),
     Health.SILENT: _("does not answer"),
-    Health.FAILED: _("out of service"),
+    Health.NOT_READY: _("not ready"),
     Health.UNKNOWN: _("not known here"),
 }
 
@@ -83,7 +83,7 @@ def ask(alias: str, *, timeout_s: float) -> dict[str, Any]:
 
 
 def members(status: Mapping[str, Any]) -> list[Member]:
-    """The members, judged; the asked node first among equals in the order it gave."""
+    """The members in the order the node gave, judged."""
     silent_ms = 2 * get_settings().election_timeout_ms
     return [_member(status, row, silent_ms) for row in status.get("members") or ()]
 
@@ -103,8 +103,8 @@ def _member(status: Mapping[str, Any], row: Mapping[str, Any], silent_ms: int) -
 
 
 def _own_health(status: Mapping[str, Any]) -> Health:
-    if status.get("problem"):
-        return Health.FAILED
+    if status.get("not_ready_reason"):
+        return Health.NOT_READY
     behind = (status.get("commit_index") or 0) - (status.get("applied_index") or 0)
     return Health.BEHIND if behind > LAG_ENTRIES_MAX else Health.GOOD
 

@@ -88,7 +88,7 @@ class ClusterPageTests(TestCase):
 
     def test_names_are_escaped(self) -> None:
         rows = [{**LEADER_STATUS["members"][0], "address": "http://<b>"}]
-        html = self.page({**LEADER_STATUS, "members": rows, "problem": "<script>"})
+        html = self.page({**LEADER_STATUS, "members": rows, "not_ready_reason": "<script>"})
         assert "<b>" not in html
         assert "&lt;script&gt;" in html
 

@@ -57,6 +57,11 @@ def test_no_leader_is_said() -> None:
         assert "leader: none at the moment: writes wait" in raftctl("status")
 
 
+def test_node_that_is_not_ready_says_why() -> None:
+    with raftnode_says({**LEADER_STATUS, "not_ready_reason": "stopped applying: disk full"}):
+        assert "n1 is not ready: stopped applying: disk full" in raftctl("status")
+
+
 def test_unreachable_ends_with_2_and_the_next_command() -> None:
     with raftnode_says(None), pytest.raises(CommandError) as caught:
         raftctl("status", "--timeout", "0.1")
@@ -102,8 +107,8 @@ class TestHealth:
         rows = [{**row, "last_contact_ms": None} for row in LEADER_STATUS["members"]]
         assert self.health(members=rows)["n2"] is Health.SILENT
 
-    def test_node_that_stopped_applying(self) -> None:
-        assert self.health(problem="disk full")["n1"] is Health.FAILED
+    def test_node_that_is_not_ready(self) -> None:
+        assert self.health(not_ready_reason="disk full")["n1"] is Health.NOT_READY
 
     def test_node_that_applies_slowly(self) -> None:
         assert self.health(applied_index=0)["n1"] is Health.BEHIND

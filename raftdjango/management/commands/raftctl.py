@@ -78,8 +78,8 @@ class Command(BaseCommand):
         ]
         if (size := status.get("log_bytes")) is not None:
             lines.append(f"log {_size(size)}; this version does not compact it")
-        if problem := status.get("problem"):
-            lines.append(self.style.ERROR(f"out of service: {problem}"))
+        if reason := status.get("not_ready_reason"):
+            lines.append(self.style.ERROR(f"{status.get('node')} is not ready: {reason}"))
         headings = ["", "node", "address", "role", "match", "lag", "last contact", "health"]
         rows = [
             [

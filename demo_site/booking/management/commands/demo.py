@@ -139,7 +139,8 @@ class Command(BaseCommand):
         for node_id in layout.node_ids:
             supervisor.start(node_id, "node", "raftnode")
         for node_id in layout.node_ids:
-            self._wait(supervisor, lambda n=node_id: _accepts(layout.raft_port(n)))
+            ready = f"{layout.raft_url(node_id)}/raft/v1/health/ready"
+            self._wait(supervisor, lambda url=ready: _answers(url))
         prepare = supervisor.start("n1", "setup", "prepare_demo")
         self._wait(supervisor, lambda: prepare.exit_code == 0)
         prepare.reported = True
@@ -243,12 +244,6 @@ class Command(BaseCommand):
         wait_for_end(running, STOP_TIMEOUT_S)
         record.forget()
         self.stdout.write("Stopped. The data is kept; start again to go on with it.")
-
-
-def _accepts(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 def _answers(url: str) -> bool:

@@ -1,0 +1,125 @@
+"""One connection to the local channel: frames over a blocking Unix socket.
+
+Every failure is a `ConnectionLost`; what it means for a proposal is the client's business.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import time
+from typing import TYPE_CHECKING
+
+from google.protobuf.message import DecodeError
+
+from raftdjango.client import channel_pb2
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+HEADER_BYTES = 4
+ANSWER_BYTES_MAX = 512 * 1024 * 1024
+RECEIVE_BYTES = 16 * 1024
+
+
+class ConnectionLost(Exception):  # noqa: N818 - not an error of the caller's
+    """The raftnode cannot be reached, or went away; or the deadline passed (`timed_out`)."""
+
+    def __init__(self, message: str, *, timed_out: bool = False) -> None:
+        super().__init__(message)
+        self.timed_out = timed_out
+
+
+class Stream:
+    """A connected socket that belongs to one process."""
+
+    def __init__(self, path: Path, deadline: float) -> None:
+        """Connect; raises `ConnectionLost`."""
+        self._pid = os.getpid()
+        self._sequence = 0
+        self._buffer = bytearray()
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            self._socket.settimeout(_left(deadline))
+            self._socket.connect(os.fspath(path))
+        except OSError as error:
+            self._socket.close()
+            raise ConnectionLost(str(error), timed_out=isinstance(error, TimeoutError)) from error
+        self._poll = select.poll()
+        self._poll.register(self._socket, select.POLLIN)
+
+    @property
+    def is_ours(self) -> bool:
+        """False in a child after a fork: the parent goes on using the socket."""
+        return self._pid == os.getpid()
+
+    @property
+    def is_open(self) -> bool:
+        """False once the raftnode is known to be gone: asked before a request is sent, so that a
+        proposal to a node that was restarted meanwhile leaves no doubt."""
+        # Nothing is owed to us now, so whatever is there is the end, or a parting word.
+        return not self._poll.poll(0)
+
+    def close(self) -> None:
+        """Close this process' end."""
+        self._socket.close()
+
+    def ask(self, request: channel_pb2.Request, deadline: float) -> channel_pb2.Answer:
+        """Send one request and wait for its answer."""
+        self._sequence += 1
+        request.sequence = self._sequence
+        data = request.SerializeToString()
+        try:
+            self._socket.settimeout(_left(deadline))
+            self._socket.sendall(len(data).to_bytes(HEADER_BYTES, "big") + data)
+        except TimeoutError as error:
+            raise ConnectionLost(
+                "the raftnode does not take the request", timed_out=True
+            ) from error
+        except OSError as error:
+            # A refusal may have come before the node closed; it says more than a broken pipe.
+            return self._parting_answer(error)
+        while True:
+            answer = self._receive(deadline)
+            if answer.sequence in (self._sequence, 0):
+                return answer
+
+    def _parting_answer(self, error: OSError) -> channel_pb2.Answer:
+        try:
+            return self._receive(time.monotonic() + 1.0)
+        except ConnectionLost:
+            raise ConnectionLost(str(error)) from error
+
+    def _receive(self, deadline: float) -> channel_pb2.Answer:
+        buffer = self._buffer
+        size = -1
+        while True:
+            if size < 0 and len(buffer) >= HEADER_BYTES:
+                size = int.from_bytes(buffer[:HEADER_BYTES], "big")
+                if size > ANSWER_BYTES_MAX:
+                    raise ConnectionLost(f"an answer of {size} bytes")
+            if 0 <= size <= len(buffer) - HEADER_BYTES:
+                frame = bytes(buffer[HEADER_BYTES : HEADER_BYTES + size])
+                del buffer[: HEADER_BYTES + size]
+                try:
+                    return channel_pb2.Answer.FromString(frame)
+                except DecodeError as error:
+                    raise ConnectionLost("an answer that cannot be read") from error
+            try:
+                self._socket.settimeout(_left(deadline))
+                data = self._socket.recv(max(RECEIVE_BYTES, min(size, 1024 * 1024)))
+            except TimeoutError as error:
+                raise ConnectionLost(
+                    "the raftnode did not answer in time", timed_out=True
+                ) from error
+            except OSError as error:
+                raise ConnectionLost(str(error)) from error
+            if not data:
+                raise ConnectionLost("the raftnode closed the connection")
+            buffer += data
+
+
+def _left(deadline: float) -> float:
+    # Zero would mean a non-blocking socket, whose errors are of another kind.
+    return max(deadline - time.monotonic(), 0.001)

@@ -1,0 +1,109 @@
+"""`manage.py raftnode`: run this machine's node until it is told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from typing import TYPE_CHECKING, Any
+
+from django.core.exceptions import ImproperlyConfigured
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+
+from raftdjango.conf import database_path, get_settings, group_of, replicated_aliases
+from raftdjango.node.errors import StartRefused
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from raftdjango.conf import Settings
+
+LEVELS = {0: logging.WARNING, 1: logging.INFO, 2: logging.DEBUG, 3: logging.DEBUG}
+
+
+class Command(BaseCommand):
+    """See above."""
+
+    help = (
+        "Runs this machine's node: it keeps the log, talks to the other nodes, and applies what is "
+        "committed to the local database. SIGTERM or Ctrl-C stops it in good order, twice at once."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument(
+            "--database",
+            action="append",
+            metavar="ALIAS",
+            help="serve only this replicated database; may be given several times (default: all)",
+        )
+
+    def handle(self, *, database: list[str] | None = None, **options: Any) -> None:
+        """Run; raises `CommandError` with one line for the operator."""
+        self._log_to_stdout(options["verbosity"])
+        aliases = _aliases(database)
+        try:
+            settings = get_settings()
+            databases = {group_of(alias): database_path(alias) for alias in aliases}
+            failure = _run(settings, databases, self._say)
+        except (StartRefused, ImproperlyConfigured) as refusal:
+            raise CommandError(str(refusal)) from refusal
+        if failure:
+            raise CommandError(failure)
+
+    def _say(self, line: str) -> None:
+        self.stdout.write(line)
+        self.stdout.flush()
+
+    def _log_to_stdout(self, verbosity: int) -> None:
+        """Readable one-liners, unless the project's own LOGGING takes care of them."""
+        logger = logging.getLogger("raftdjango")
+        if logger.handlers:
+            return
+        handler = logging.StreamHandler(self.stdout._out)
+        handler.setFormatter(
+            logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S")
+        )
+        logger.addHandler(handler)
+        logger.setLevel(LEVELS[verbosity])
+        logger.propagate = False
+
+
+def _aliases(asked: list[str] | None) -> list[str]:
+    known = replicated_aliases()
+    if not known:
+        raise CommandError(
+            "No database is replicated. Set ENGINE of one in DATABASES to "
+            "'raftdjango.backends.sqlite3'."
+        )
+    for alias in asked or ():
+        if alias not in known:
+            raise CommandError(
+                f"{alias!r} is no replicated database; replicated are: {', '.join(known)}."
+            )
+    return asked or known
+
+
+def _run(settings: Settings, databases: dict[str, Path], say: Any) -> str:
+    """Run a node on a loop of its own; why it failed, or an empty string."""
+    # Imported here: only a raftnode needs a server and an event loop.
+    from raftdjango.node.process import RaftNode
+
+    async def serve() -> str:
+        loop = asyncio.get_running_loop()
+        node = RaftNode(settings, databases)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, node.request_stop)
+        await node.start()
+        await node.run(on_ready=lambda: say(f"raftnode {settings.node_id} ready"))
+        return node.failure
+
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(serve())
+
+
+def _loop_factory() -> Any:
+    try:
+        import uvloop
+    except ImportError:  # where there is no uvloop, asyncio's own loop does
+        return None
+    return uvloop.new_event_loop

@@ -1,0 +1,213 @@
+"""The local channel: framed protobuf over a Unix socket, one connection per worker's client.
+
+Only framing and the life of connections; what requests mean is in `sessions.py`.  File permissions
+guard the socket: whoever may write the database file may write here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from typing import TYPE_CHECKING, Protocol
+
+from google.protobuf.message import DecodeError
+
+from raftdjango.client import channel_pb2
+from raftdjango.node.limits import (
+    CHANNEL_CONNECTIONS_MAX,
+    CHANNEL_FRAME_OVERHEAD,
+    CHANNEL_INPUT_BYTES_MAX,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+logger = logging.getLogger("raftdjango.node")
+
+HEADER_BYTES = 4
+SMALL_FRAME_BYTES = 256 * 1024
+"""Frames up to this size are not counted: the sockets' own buffers bound them."""
+
+
+class Session(Protocol):
+    """One connection's requests."""
+
+    def request(self, request: channel_pb2.Request) -> None:
+        """Take a request; answers go through the connection given at the session's start."""
+
+    def closed(self) -> None:
+        """The worker is gone; what it proposed goes on."""
+
+
+class Channel:
+    """The socket of one group and its connections."""
+
+    def __init__(self, path: Path, *, command_bytes_max: int, session: SessionFactory) -> None:
+        self._path = path
+        self._session = session
+        self._server: asyncio.AbstractServer | None = None
+        self._connections: set[Connection] = set()
+        self._input_bytes = 0
+        self._paused: list[Connection] = []
+        self.frame_bytes_max = command_bytes_max + CHANNEL_FRAME_OVERHEAD
+
+    def __len__(self) -> int:
+        return len(self._connections)
+
+    async def start(self) -> None:
+        """Listen.  The caller holds the data directory's lock, so a file that is there is stale."""
+        self._path.unlink(missing_ok=True)
+        loop = asyncio.get_running_loop()
+        self._server = await loop.create_unix_server(
+            lambda: Connection(self), path=str(self._path), backlog=512
+        )
+        self._path.chmod(0o600)
+
+    async def stop(self) -> None:
+        """Close every connection: clients come back to the node's successor and ask again."""
+        if self._server is not None:
+            self._server.close()
+            self._path.unlink(missing_ok=True)
+        for connection in list(self._connections):
+            connection.close()
+
+    def open_session(self, connection: Connection) -> Session | None:
+        """Take a new connection, unless there are too many."""
+        if len(self._connections) >= CHANNEL_CONNECTIONS_MAX:
+            return None
+        self._connections.add(connection)
+        return self._session(connection)
+
+    def forget(self, connection: Connection) -> None:
+        """The connection is closed."""
+        self._connections.discard(connection)
+        with contextlib.suppress(ValueError):
+            self._paused.remove(connection)
+
+    def reserve(self, connection: Connection, size: int) -> bool:
+        """Count a large frame to come; False: the connection must pause until it is told to go on."""
+        if self._input_bytes and self._input_bytes + size > CHANNEL_INPUT_BYTES_MAX:
+            self._paused.append(connection)
+            return False
+        self._input_bytes += size
+        return True
+
+    def free(self, size: int) -> None:
+        """A large frame was taken, or its connection is gone."""
+        self._input_bytes -= size
+        paused, self._paused = self._paused, []
+        for connection in paused:
+            connection.go_on()
+
+
+class SessionFactory(Protocol):
+    """Makes the session of a new connection."""
+
+    def __call__(self, connection: Connection) -> Session: ...
+
+
+class Connection(asyncio.Protocol):
+    """One worker's connection: bytes to requests, answers to bytes."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+        self._transport: asyncio.Transport | None = None
+        self._session: Session | None = None
+        self._buffer = bytearray()
+        self._reserved = 0
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+        self._session = self._channel.open_session(self)
+        if self._session is None:
+            self.refuse(0, channel_pb2.Refusal.BUSY, "too many workers are connected to this node")
+            self.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        self._channel.forget(self)
+        if self._reserved:
+            self._channel.free(self._reserved)
+            self._reserved = 0
+        if self._session is not None:
+            self._session.closed()
+            self._session = None
+
+    def data_received(self, data: bytes) -> None:
+        if not self._buffer and len(data) > HEADER_BYTES:
+            # The usual case, without a copy: one frame, whole.
+            if int.from_bytes(data[:HEADER_BYTES], "big") == len(data) - HEADER_BYTES:
+                self._frame(data[HEADER_BYTES:])
+                return
+        self._buffer += data
+        self._frames()
+
+    def go_on(self) -> None:
+        """Other large frames are done: try again to begin with ours."""
+        if self._transport is not None and self._session is not None:
+            self._transport.resume_reading()
+            self._frames()
+
+    def answer(self, answer: channel_pb2.Answer) -> None:
+        """Send one answer; dropped when the worker is gone."""
+        if self._transport is not None:
+            data = answer.SerializeToString()
+            self._transport.write(len(data).to_bytes(HEADER_BYTES, "big") + data)
+
+    def refuse(self, sequence: int, reason: int, message: str) -> None:
+        """Answer with a refusal."""
+        answer = channel_pb2.Answer(sequence=sequence)
+        answer.refusal.reason = reason  # type: ignore[assignment]
+        answer.refusal.message = message
+        self.answer(answer)
+
+    def malformed(self, sequence: int, message: str) -> None:
+        """Say so and close: what follows on a stream that went wrong cannot be trusted."""
+        self.refuse(sequence, channel_pb2.Refusal.MALFORMED, message)
+        self.close()
+
+    def close(self) -> None:
+        """Close once what was answered is sent."""
+        if self._session is not None:
+            self._session.closed()
+            self._session = None
+        if self._transport is not None:
+            self._transport.close()
+
+    def _frames(self) -> None:
+        buffer = self._buffer
+        while self._session is not None and len(buffer) >= HEADER_BYTES:
+            size = int.from_bytes(buffer[:HEADER_BYTES], "big")
+            if size > self._channel.frame_bytes_max:
+                self.malformed(
+                    0,
+                    f"a frame of {size} bytes; this node takes {self._channel.frame_bytes_max}",
+                )
+                return
+            if size > SMALL_FRAME_BYTES and not self._reserved:
+                if not self._channel.reserve(self, size):
+                    assert self._transport is not None
+                    self._transport.pause_reading()
+                    return
+                self._reserved = size
+            if len(buffer) < HEADER_BYTES + size:
+                return
+            with memoryview(buffer) as view:
+                frame = bytes(view[HEADER_BYTES : HEADER_BYTES + size])
+            del buffer[: HEADER_BYTES + size]
+            self._frame(frame)
+            if self._reserved:
+                reserved, self._reserved = self._reserved, 0
+                self._channel.free(reserved)
+
+    def _frame(self, frame: bytes) -> None:
+        if self._session is None:
+            return
+        try:
+            request = channel_pb2.Request.FromString(frame)
+        except DecodeError:
+            self.malformed(0, "a frame that is no request of the local channel")
+            return
+        self._session.request(request)

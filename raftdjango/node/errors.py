@@ -1,0 +1,7 @@
+"""Why a raftnode did not start or had to stop, in words for the operator."""
+
+from __future__ import annotations
+
+
+class StartRefused(Exception):  # noqa: N818 - a refusal, shown to the operator as one line
+    """The node does not start; the message names what is wrong and what to do."""

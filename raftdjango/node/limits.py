@@ -1,0 +1,43 @@
+"""Every bound of a raftnode, by name.  What does not fit is refused as busy, never queued without end."""
+
+from __future__ import annotations
+
+WAITING_PROPOSALS_MAX = 8192
+"""Proposals of this node's own workers that are not settled yet; see also the bytes below."""
+WAITING_BYTES_MAX = 256 * 1024 * 1024
+"""Bytes of those; one proposal always fits, however large."""
+
+RECENT_IDS_MAX = 16384
+"""Ids that a leader remembers having appended in its term, so that a repeat costs no entry."""
+
+LOG_QUEUE_BYTES_MAX = 128 * 1024 * 1024
+"""Entries waiting for the disk; beyond it a leader answers busy and a follower lets messages drop."""
+APPLY_QUEUE_BYTES_MAX = 128 * 1024 * 1024
+"""Committed entries waiting for the database; beyond it as above."""
+APPLY_BATCH_ENTRIES_MAX = 512
+"""Entries handed to the applier in one call: it holds the database's write lock meanwhile."""
+APPLY_BATCH_BYTES_MAX = 4 * 1024 * 1024
+
+CHANNEL_CONNECTIONS_MAX = 2048
+"""Workers connected to one group's socket."""
+CHANNEL_FRAME_OVERHEAD = 64 * 1024
+"""What a frame may hold beyond a command of the largest size."""
+CHANNEL_INPUT_BYTES_MAX = 256 * 1024 * 1024
+"""Bytes of unfinished frames over all connections; one large frame at a time always fits."""
+CHANNEL_REQUESTS_MAX = 256
+"""Unanswered requests of one connection."""
+
+KEY_LEASE_COUNT_MIN = 16
+KEY_LEASE_COUNT_MAX = 8192
+KEY_BLOCK_COUNT_MAX = 65536
+"""Keys that one request may ask for."""
+KEY_TABLES_MAX = 4096
+"""Tables with a lease of their own."""
+REFRESHES_MAX = 8192
+"""Waiters for a read index; they share rounds, so each costs a callback only."""
+TRANSFER_S = 2.0
+"""How long a clean stop waits for another node to take over leadership."""
+DRAIN_S = 2.0
+"""How long a clean stop waits for proposals that are under way."""
+DISK_STALL_S = 5.0
+"""A leader whose own disk has not answered for so long hands leadership over."""

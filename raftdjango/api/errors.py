@@ -7,17 +7,16 @@ whatever a project prefers for its own API.
 from __future__ import annotations
 
 import logging
+from http import HTTPStatus
 from typing import Any
 
-from django.core.exceptions import PermissionDenied
-from django.http import Http404
 from rest_framework import exceptions, status
 from rest_framework.response import Response
 
 from raftcore.errors import Malformed
 from raftdjango.node.forming import PeerRefused
 from raftdjango.node.fragments import FragmentRefused
-from raftdjango.node.signing import SignatureRefused, StaleBoot
+from raftdjango.node.signing import SignatureRefused
 
 logger = logging.getLogger("raftdjango.api")
 
@@ -38,28 +37,26 @@ def unknown_group(group: str, known: list[str]) -> Refusal:
     )
 
 
+_CONFLICTS = {"stale_boot", "replayed", "wrong_receiver"}
+
+
 def _facts(error: Exception) -> tuple[int, str, str]:
     """Status, code and text of an error."""
-    if isinstance(error, StaleBoot):
-        return status.HTTP_409_CONFLICT, error.code, error.detail
-    if isinstance(error, SignatureRefused):
-        replayed = error.code in {"replayed", "wrong_receiver"}
-        found = status.HTTP_409_CONFLICT if replayed else status.HTTP_401_UNAUTHORIZED
-        return found, error.code, error.detail
-    if isinstance(error, PeerRefused):
-        return status.HTTP_403_FORBIDDEN, error.code, error.detail
-    if isinstance(error, FragmentRefused):
-        large = error.code == "too_large"
-        found = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE if large else status.HTTP_400_BAD_REQUEST
-        return found, error.code, error.detail
-    if isinstance(error, Malformed):
-        return status.HTTP_400_BAD_REQUEST, "malformed", f"This is no batch of messages: {error}"
-    if isinstance(error, exceptions.APIException):
-        return error.status_code, str(error.get_codes()), str(error.detail)
-    if isinstance(error, Http404):
-        return status.HTTP_404_NOT_FOUND, "not_found", "There is nothing at this address."
-    if isinstance(error, PermissionDenied):
-        return status.HTTP_403_FORBIDDEN, "permission_denied", str(error) or "Not allowed."
+    match error:
+        case SignatureRefused(code=code, detail=detail):
+            conflict = code in _CONFLICTS
+            found = status.HTTP_409_CONFLICT if conflict else status.HTTP_401_UNAUTHORIZED
+            return int(found), code, detail
+        case PeerRefused(code=code, detail=detail):
+            return status.HTTP_403_FORBIDDEN, code, detail
+        case FragmentRefused(code="too_large", detail=detail):
+            return HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", detail
+        case FragmentRefused(code=code, detail=detail):
+            return status.HTTP_400_BAD_REQUEST, code, detail
+        case Malformed():
+            return status.HTTP_400_BAD_REQUEST, "malformed", f"This is no batch: {error}"
+        case exceptions.APIException():
+            return error.status_code, str(error.get_codes()), str(error.detail)
     logger.error("A request failed.", exc_info=error)
     return status.HTTP_500_INTERNAL_SERVER_ERROR, "error", "This node failed; its log says how."
 

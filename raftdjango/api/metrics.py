@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+Samples = list[tuple[dict[str, str], float]]
+"""Labels and values."""
+
 GAUGES = {
     "term": "Current term.",
     "commit_index": "Last log index known to be committed.",
@@ -28,20 +31,19 @@ def exposition(groups: Mapping[str, Mapping[str, Any]]) -> str:
     lines: list[str] = []
     for name, text in GAUGES.items():
         lines.extend(_family(f"raftdjango_{name}", text, _numbers(groups, name)))
-    leading = [
+    leading: Samples = [
         ({"group": group}, int(facts.get("leader") == facts.get("node")))
         for group, facts in groups.items()
         if "node" in facts
     ]
     lines.extend(_family("raftdjango_is_leader", "1 where this node leads the group.", leading))
-    known = [({"group": group}, int(bool(facts.get("leader")))) for group, facts in groups.items()]
+    known: Samples = [
+        ({"group": group}, int(bool(facts.get("leader")))) for group, facts in groups.items()
+    ]
     lines.extend(_family("raftdjango_has_leader", "1 while this node knows a leader.", known))
     for name, text in MEMBER_GAUGES.items():
         lines.extend(_family(f"raftdjango_member_{name}", text, _members(groups, name)))
     return "\n".join(lines) + "\n"
-
-
-Samples = list[tuple[dict[str, str], float]]
 
 
 def _numbers(groups: Mapping[str, Mapping[str, Any]], name: str) -> Samples:

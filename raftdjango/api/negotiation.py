@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rest_framework.negotiation import BaseContentNegotiation
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable
 
     from rest_framework.parsers import BaseParser
     from rest_framework.renderers import BaseRenderer
@@ -17,16 +17,17 @@ if TYPE_CHECKING:
 class OneFormat(BaseContentNegotiation):
     """The only renderer, whatever is asked for; the only parser, if the body claims its type."""
 
-    def select_parser(self, request: Request, parsers: Sequence[BaseParser]) -> Any:
+    def select_parser(self, request: Request, parsers: Iterable[BaseParser]) -> Any:
         """The parser, or None (415) for a body of another type."""
-        parser = parsers[0]
+        parser = next(iter(parsers))
         return parser if request.content_type == parser.media_type else None
 
     def select_renderer(
         self,
         request: Request,
-        renderers: Sequence[BaseRenderer],
+        renderers: Iterable[BaseRenderer],
         format_suffix: str | None = None,
     ) -> Any:
         """The renderer and its type."""
-        return renderers[0], renderers[0].media_type
+        renderer = next(iter(renderers))
+        return renderer, renderer.media_type

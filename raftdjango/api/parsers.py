@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import IO, Any
 
 from google.protobuf.message import DecodeError
@@ -17,8 +18,11 @@ class BatchParser(BaseParser):
     media_type = "application/x-protobuf"
 
     def parse(
-        self, stream: IO[bytes], media_type: str | None = None, parser_context: Any = None
-    ) -> Batch:
+        self,
+        stream: IO[bytes],
+        media_type: str | None = None,
+        parser_context: Mapping[str, Any] | None = None,
+    ) -> Any:
         """The batch in `stream`; `Malformed` where there is none."""
         try:
             return Batch.FromString(stream.read())

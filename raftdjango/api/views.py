@@ -28,6 +28,11 @@ from raftdjango.node.served import REQUEST_KEY
 from raftdjango.node.signing import RESPONSE_HEADER, Envelope, StaleBoot
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rest_framework.authentication import BaseAuthentication
+    from rest_framework.permissions import BasePermission
+    from rest_framework.renderers import BaseRenderer
     from rest_framework.request import Request
 
     from raftdjango.node.served import ServedGroup, Server
@@ -36,10 +41,10 @@ if TYPE_CHECKING:
 class NodeView(APIView):
     """What all endpoints share: one format each, and errors as `{code, detail, leader}`."""
 
-    authentication_classes = ()
-    permission_classes = ()
+    authentication_classes: Sequence[type[BaseAuthentication]] = ()
+    permission_classes: Sequence[type[BasePermission]] = ()
     parser_classes = (BatchParser,)
-    renderer_classes = (FactsRenderer,)
+    renderer_classes: Sequence[type[BaseRenderer]] = (FactsRenderer,)
     throttle_classes = ()
     content_negotiation_class = OneFormat
     versioning_class = None
@@ -73,7 +78,9 @@ class MessagesView(NodeView):
     def post(self, request: Request, group: str) -> Response:
         """Hand the batch to the node; never waits."""
         transport = group_of_request(request).transport
-        return Response(transport.receive(request.user.envelope, request.data))
+        peer: Any = request.user
+        batch: Any = request.data
+        return Response(transport.receive(peer.envelope, batch))
 
     def handle_exception(self, exc: Exception) -> Response:
         """As everywhere, and with the leader as far as this node knows it."""

@@ -80,7 +80,7 @@ class NodeRequest(HttpRequest):
         self.content_type = self.META.get("CONTENT_TYPE", "")
         self.content_params: dict[str, str] = {}
         self.GET = QueryDict(scope["query_string"]) if scope["query_string"] else _NO_QUERY
-        self.POST = _NO_QUERY  # type: ignore[assignment]
+        self.POST = _NO_QUERY
         self.COOKIES = {}
         self.resolver_match = None
         self._read_started = False
@@ -126,6 +126,8 @@ class HttpServer:
         self.node = node
         self.address: tuple[str, int] = ("", 0)
         self._resolver = get_resolver(URLCONF)
+        # Importing the views takes longer than a heartbeat may; not in the first request.
+        self._resolver.check()
         self._matches: dict[str, ResolverMatch] = {}
         self._pool = ThreadPoolExecutor(POOL_THREADS, "raft-views")
         self._cold = 0
@@ -140,7 +142,7 @@ class HttpServer:
         self.address = listener.getsockname()[:2]
         self._loop = asyncio.get_running_loop()
         config = uvicorn.Config(
-            self,  # type: ignore[arg-type]
+            self,
             interface="asgi3",
             http=_Protocol,
             ws="none",

@@ -15,12 +15,12 @@ import httptools
 import requests
 from requests.adapters import HTTPAdapter
 from requests.structures import CaseInsensitiveDict
+from urllib3.connection import HTTPConnection
 
 if TYPE_CHECKING:
     import socket
 
     from requests import PreparedRequest, Response
-    from urllib3.connection import HTTPConnection
 
 RECEIVE_BYTES = 256 * 1024
 RESPONSE_BYTES_MAX = 8 * 1024 * 1024
@@ -96,7 +96,7 @@ class PeerAdapter(HTTPAdapter):
             self.close_connection()
             self.reused = False
             pool = self.get_connection_with_tls_context(request, verify=True)
-            connection = pool.ConnectionCls(host=pool.host, port=pool.port, timeout=timeout_s)
+            connection = HTTPConnection(host=pool.host, port=pool.port, timeout=timeout_s)
             try:
                 connection.connect()
             except Exception as error:
@@ -129,7 +129,7 @@ class PeerAdapter(HTTPAdapter):
         response.status_code = answer.parser.get_status_code()
         response.headers = CaseInsensitiveDict(answer.headers)
         response._content = b"".join(answer.body)
-        response._content_consumed = True
+        response._content_consumed = True  # type: ignore[attr-defined]
         response.request = request
         response.url = request.url or ""
         return response

@@ -248,6 +248,9 @@ class Lane:
         fields = _json(response)
         if fields.get("code") == "stale_boot":
             return None
+        if envelope.sender.cluster:
+            # A wiped node must learn even from a refusal that the cluster exists.
+            self._owner.delivered(envelope.sender, [])
         raise Refused(str(fields.get("code", "refused")), str(fields.get("detail", "refused")))
 
     def _accept(self, answer: Envelope, content: bytes) -> Fragment | None:

@@ -112,7 +112,9 @@ class Exchange:
     def reply(self) -> Batch:
         """What goes back: everything ready for that peer by now."""
         riding, self._link.riding = self._link.riding, []
-        batch, size, late = [], 0, []
+        batch: list[PeerItem] = []
+        late: list[PeerItem] = []
+        size = 0
         for item in riding:
             size += size_of(item)
             (batch if size <= RIDE_BYTES else late).append(item)

@@ -104,7 +104,7 @@ class ApplierThread:
             while not self._stopping:
                 if batch := self._take():
                     self._apply(batch)
-        except BaseException as error:  # noqa: BLE001 - whatever it was, going on would skip an entry
+        except BaseException as error:
             self.failed = True
             self._post(self._on_fault, error)
 

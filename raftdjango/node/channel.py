@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from google.protobuf.message import DecodeError
 
@@ -118,8 +118,8 @@ class Connection(asyncio.Protocol):
         self._reserved = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
+        # A cast, since uvloop's transports are of no class of asyncio's.
+        self._transport = cast("asyncio.Transport", transport)
         self._session = self._channel.open_session(self)
         if self._session is None:
             self.refuse(0, channel_pb2.Refusal.BUSY, "too many workers are connected to this node")
@@ -136,11 +136,10 @@ class Connection(asyncio.Protocol):
             self._session = None
 
     def data_received(self, data: bytes) -> None:
-        if not self._buffer and len(data) > HEADER_BYTES:
-            # The usual case, without a copy: one frame, whole.
-            if int.from_bytes(data[:HEADER_BYTES], "big") == len(data) - HEADER_BYTES:
-                self._frame(data[HEADER_BYTES:])
-                return
+        size = len(data) - HEADER_BYTES
+        if not self._buffer and size > 0 and int.from_bytes(data[:HEADER_BYTES], "big") == size:
+            self._frame(data[HEADER_BYTES:])  # the usual case: one frame, whole
+            return
         self._buffer += data
         self._frames()
 

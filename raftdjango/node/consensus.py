@@ -85,7 +85,7 @@ class Consensus:
             return
         try:
             self.core.receive(message, monotonic_ms())
-        except Exception as error:  # noqa: BLE001 - a core that failed is not to be used again
+        except Exception as error:
             self._fail(error)
         self.touch()
 
@@ -96,7 +96,7 @@ class Consensus:
         self._persisted = ticket
         try:
             self.core.persisted(ticket, monotonic_ms())
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             self._fail(error)
         self._release()
         self.touch()
@@ -107,7 +107,7 @@ class Consensus:
             return
         try:
             self.core.applied(index)
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             self._fail(error)
         self.touch()
 
@@ -117,7 +117,7 @@ class Consensus:
             return
         try:
             effects = self.core.take_effects()
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             self._fail(error)
             return
         for effect in effects:
@@ -175,7 +175,7 @@ class Consensus:
             # Early (the due time has moved since) or late (this process did not run) is the core's
             # to tell.
             self.core.handle_timer(monotonic_ms())
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
             self._fail(error)
             return
         self.touch()

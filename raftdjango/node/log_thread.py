@@ -78,7 +78,7 @@ class LogThread:
         try:
             while (batch := self._take()) is not None:
                 self._write(batch)
-        except BaseException as error:  # noqa: BLE001 - whatever it was, the log is not to be trusted
+        except BaseException as error:
             self._post(self._on_failure, error)
 
     def _take(self) -> list[Persist] | None:

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Coroutine, Iterable
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from raftdjango.client import proposal_ids
 from raftdjango.client.socket import SocketClient
@@ -81,7 +81,7 @@ class Cluster:
         self._settings = {"election_timeout_ms": 300, "heartbeat_ms": 50, **settings}
         self.thread = LoopThread()
 
-    def __enter__(self) -> Cluster:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:

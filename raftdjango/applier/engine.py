@@ -325,6 +325,10 @@ class Applier:
         with deferred_actions(self._connection, self._schema, on=self._foreign_keys is not False):
             verdict = self._operations.run(write_set)
         if statements:
+            # A rename shows its new name to no authorizer.
+            if strangers := tables.strangers(self._connection):
+                message = f"the name {strangers[0]} is reserved"
+                raise Refused(Verdict(VerdictKind.OPERATIONAL_ERROR, message=message))
             forget_lost_sequences(self._cursor, self._schema, counters)
         if write_set.expected_digest not in (b"", self._digest(write_set)):
             raise VerificationFailed(

@@ -93,6 +93,13 @@ def has_tables(connection: sqlite3.Connection) -> bool:
     return STATE in _names(connection, f"type = 'table' AND name = '{STATE}'")
 
 
+def strangers(connection: sqlite3.Connection) -> list[str]:
+    """Names with the product's prefix that are not its own: something tries to look like it."""
+    known = {*TABLES, f"{OUTCOME}_expires"}
+    found = _names(connection, "name LIKE 'raftdjango\\_%' ESCAPE '\\'")
+    return [name for name in found if name not in known]
+
+
 def create_tables(connection: sqlite3.Connection) -> None:
     """Make the product's tables; inside the caller's transaction."""
     for statement in _SCHEMA:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from django.db import connections
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
 
-from raftdjango.client import connect
 from raftdjango.conf import get_settings
 from raftdjango.exceptions import ReplicationError
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from django.utils.functional import _StrPromise
+
+    from raftdjango.client import NodeClient
 
 LAG_ENTRIES_MAX = 1000
 """A member that lacks more entries than these is shown as behind."""
@@ -69,17 +71,20 @@ class Member:
 
 def ask(alias: str, *, timeout_s: float) -> dict[str, Any]:
     """This machine's raftnode's status; raises `Unreachable`."""
-    client = connect(alias)
     try:
-        return client.status(timeout_s=timeout_s)
+        return _client(alias).status(timeout_s=timeout_s)
     except (ReplicationError, OSError) as error:
         reason = str(error).removeprefix("Nothing was written: ")
         raise Unreachable(
             gettext("The raftnode of this machine gives no status: %(reason)s.")
             % {"reason": reason.rstrip(".")}
         ) from error
-    finally:
-        client.close()
+
+
+def _client(alias: str) -> NodeClient:
+    """The client that this thread's connection commits through; most often it is connected."""
+    client: NodeClient = connections[alias].replication.client  # type: ignore[attr-defined]
+    return client
 
 
 def members(status: Mapping[str, Any]) -> list[Member]:

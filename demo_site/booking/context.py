@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any
 from django.db import DEFAULT_DB_ALIAS, DatabaseError
 from django.utils.functional import SimpleLazyObject
 
-from raftdjango.client import connect
 from raftdjango.conf import get_settings, replicated_aliases
-from raftdjango.exceptions import ReplicationError
 from raftdjango.models import State
+from raftdjango.status import Unreachable, ask
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
@@ -53,13 +52,10 @@ class _Status:
             return self._answer, self._problem
 
     def _ask(self) -> tuple[dict[str, Any], str]:
-        client = connect(DEFAULT_DB_ALIAS)
         try:
-            return client.status(timeout_s=STATUS_TIMEOUT_S), ""
-        except (ReplicationError, OSError) as error:
-            return {}, f"The raftnode of this machine does not answer ({error})."
-        finally:
-            client.close()
+            return ask(DEFAULT_DB_ALIAS, timeout_s=STATUS_TIMEOUT_S), ""
+        except Unreachable as error:
+            return {}, str(error)
 
 
 _status = _Status()

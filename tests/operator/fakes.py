@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from unittest import mock
 
-from raftdjango import client
+from raftdjango import status as cluster_status
 from raftdjango.exceptions import ClusterUnavailable
 
 LEADER_STATUS: dict[str, Any] = {
@@ -61,7 +62,6 @@ class FakeClient:
 
     def __init__(self, status: dict[str, Any] | None) -> None:
         self._status = status
-        self.closed = False
 
     def status(self, *, timeout_s: float) -> dict[str, Any]:
         """The test's answer."""
@@ -69,18 +69,17 @@ class FakeClient:
             raise ClusterUnavailable("Nothing was written: no raftnode answers at /x/node.sock")
         return self._status
 
-    def close(self) -> None:
-        """Remember that it was asked to."""
-        self.closed = True
-
 
 @contextmanager
-def raftnode_says(status: dict[str, Any] | None, alias: str = "default") -> Iterator[FakeClient]:
-    """Have `connect(alias)` give a client whose raftnode says this; None: it does not answer."""
-    fake = FakeClient(status)
-    before = client._factories.get(alias)
-    client.use_client(alias, lambda: fake)  # type: ignore[arg-type, return-value]
-    try:
-        yield fake
-    finally:
-        client.use_client(alias, before)
+def raftnode_says(status: dict[str, Any] | None, alias: str = "default") -> Iterator[None]:
+    """Have the raftnode of one alias give this status; None: it does not answer.
+
+    Writes go their usual way.
+    """
+    before = cluster_status._client
+
+    def client(asked: str) -> Any:
+        return FakeClient(status) if asked == alias else before(asked)
+
+    with mock.patch.object(cluster_status, "_client", client):
+        yield

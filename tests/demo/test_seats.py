@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+
 import pytest
-from django.db import IntegrityError, transaction
-from django.test import TestCase
+from django.db import IntegrityError, connection, transaction
+from django.test import TestCase, TransactionTestCase
 
 from demo_site.booking.models import Booking, Event
 from demo_site.booking.seats import SeatsGone, book_any_seats, book_seats, cancel
@@ -73,3 +77,38 @@ class SeatsTests(TestCase):
             Booking.objects.create(event=self.event, seat=1, user=self.ben)
         with pytest.raises(IntegrityError), transaction.atomic():
             Event.objects.filter(pk=self.event.pk).update(seats_taken=5)
+
+
+class RaceTests(TransactionTestCase):
+    """Connections that book at the same moment, each on a snapshot of its own."""
+
+    def race(self, attempts: int, book: Callable[[int], object]) -> list[str]:
+        """What became of each attempt, made by threads that start together."""
+        start = Barrier(attempts)
+
+        def attempt(number: int) -> str:
+            start.wait(30)
+            try:
+                book(number)
+            except SeatsGone:
+                return "gone"
+            finally:
+                connection.close()
+            return "booked"
+
+        with ThreadPoolExecutor(attempts) as threads:
+            return sorted(threads.map(attempt, range(attempts)))
+
+    def test_one_seat_has_one_owner(self) -> None:
+        event, user = make_event(seats=4), make_user()
+        results = self.race(6, lambda number: book_seats(event.pk, user, [3]))
+        assert results == ["booked", *["gone"] * 5]
+        assert Booking.objects.count() == 1
+
+    def test_no_more_seats_than_there_are(self) -> None:
+        event, user = make_event(seats=5), make_user()
+        results = self.race(8, lambda number: book_any_seats(event.pk, user, 1))
+        assert results == [*["booked"] * 5, *["gone"] * 3]
+        seats = Booking.objects.order_by("seat").values_list("seat", flat=True)
+        assert list(seats) == [1, 2, 3, 4, 5]
+        assert Event.objects.get().seats_taken == 5

@@ -92,13 +92,15 @@ class KeyAllocator:
         *,
         timeout_s: float,
         probe: Probe | None = None,
+        into: list[int] | None = None,
     ) -> list[int]:
         """`count` keys that nobody else is given; asks the node when there are not enough.
 
-        May propose, so never call it while holding the local write lock: the lease is applied here
-        too.  Then use `take_stocked()`.
+        They are added to `into` one block after the other, so that those taken before the node
+        failed are not lost.
         """
-        taken = self.take_stocked(table, count, probe=probe)
+        taken = [] if into is None else into
+        taken.extend(self.take_stocked(table, count, probe=probe))
         while missing := count - len(taken):
             lease = client.lease_keys(table, missing, timeout_s=timeout_s)
             if not lease:

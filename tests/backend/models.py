@@ -37,3 +37,6 @@ class Reading(models.Model):
     doubled = models.GeneratedField(
         expression=models.F("number") * 2, output_field=models.FloatField(), db_persist=True
     )
+
+
+from tests.backend.blind_models import *  # noqa: E402, F403 - so that the app has them

@@ -1,9 +1,10 @@
 """Where a statement gets the keys that SQLite would have chosen.
 
 From the process' leased blocks, and from the node when those are empty.  While this connection holds
-the write lock nothing may be proposed: the lease would be applied on this machine too, and wait for
-the lock.  Then keys are chosen as the applier would lease them, from the snapshot: behind every key
-leased or used.  Somebody else may be given the same ones meanwhile; that is a conflict at commit.
+the write lock, the node can give only what it has leased already: a new lease is applied on this
+machine too, and would wait for the lock.  Where it has none, keys are chosen as the applier would
+lease them, from the snapshot: behind every key leased or used.  Somebody else may be given the same
+ones meanwhile, which is a conflict at commit; the next commit brings a block, so that it stays rare.
 """
 
 from __future__ import annotations
@@ -12,10 +13,13 @@ import sqlite3
 from typing import TYPE_CHECKING, Any
 
 from raftdjango.conf import get_settings
+from raftdjango.exceptions import ClusterUnavailable
 
 if TYPE_CHECKING:
     from raftdjango.backends.sqlite3.base import DatabaseWrapper
 
+LEASE_UNDER_LOCK_S = 0.05
+"""Long enough for a node that has keys at hand, too short for the applier to lose patience."""
 RAW_BLOCK = 64
 """Keys set aside for a raw INSERT, which does not say how many rows it will write."""
 
@@ -32,13 +36,16 @@ def draw_keys(
     raw = _raw(connection)
     look = _prober(raw, table, column) if probe else None
     allocator = replication.allocator
-    if not replication.holds_write_lock():
-        timeout_s = get_settings().commit_timeout_s
-        return allocator.take(replication.client, table, count, timeout_s=timeout_s, probe=look)
-    keys = allocator.take_stocked(table, count, probe=look)
-    if missing := count - len(keys):
+    locked = replication.holds_write_lock()
+    timeout_s = LEASE_UNDER_LOCK_S if locked else get_settings().commit_timeout_s
+    keys: list[int] = []
+    try:
+        allocator.take(replication.client, table, count, timeout_s=timeout_s, probe=look, into=keys)
+    except ClusterUnavailable:
+        if not locked:
+            raise
         first = max(next_local_key(raw, table, column), max(keys, default=0) + 1)
-        keys.extend(range(first, first + missing))
+        keys.extend(range(first, first + count - len(keys)))
     return keys
 
 

@@ -155,7 +155,7 @@ class Pinning:
         places = _TIME_ARGUMENTS[name]
 
         def compute(*arguments: Any) -> Any:
-            values = list(arguments)
+            values = [_as_sqlite_reads(argument) for argument in arguments]
             if len(values) == places[0]:
                 values.append(_NOW)
             first = values[places[0]] if len(values) > places[0] else None
@@ -199,6 +199,13 @@ class Pinning:
             return self._random.take(count)
         self._refuse(what)
         return random.SystemRandom().randbytes(count)
+
+
+def _as_sqlite_reads(argument: Any) -> Any:
+    """A blob is read as text, and text up to its first NUL: both can spell 'now'."""
+    if isinstance(argument, bytes):
+        argument = argument.decode("utf-8", "replace")
+    return argument.partition("\0")[0] if isinstance(argument, str) else argument
 
 
 _TOKEN = re.compile(

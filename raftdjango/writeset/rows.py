@@ -91,13 +91,15 @@ def unpack_rows(data: bytes, columns_max: int) -> tuple[Row, ...]:
         max_ext_len=0,
     )
     rows: list[Row] = []
+    end = 0
     try:
         unpacker.feed(data)
-        rows.extend(_checked(row, data) for row in unpacker)
-        complete = unpacker.tell() == len(data)
+        for row in unpacker:
+            rows.append(_checked(row, data))
+            end = unpacker.tell()
     except _UNPACK_ERRORS as error:
         raise MalformedCommand(f"Rows are not MessagePack arrays: {error!r}.") from None
-    if not complete:
+    if end != len(data):
         raise MalformedCommand("Rows end in the middle of one.")
     return tuple(rows)
 

@@ -162,6 +162,7 @@ def member(
     seed: int = 1,
     now_ms: int = 0,
     learners: str = "",
+    slow_disk: bool = False,
     **config: Any,
 ) -> Member:
     """A node as it starts from this disk; its term is that of its last entry unless told."""
@@ -170,7 +171,9 @@ def member(
     if term is None:
         term = entries[-1].term if entries else 0
     disk.append(HardState(term, voted_for), entries)
-    return start(name, disk, voters, applied_index, seed, now_ms, learners, **config)
+    node = start(name, disk, voters, applied_index, seed, now_ms, learners, **config)
+    node.slow_disk = slow_disk
+    return node
 
 
 def start(
@@ -197,13 +200,13 @@ def start(
 
 
 def candidate(name: str = "a", voters: str = "abc", **options: Any) -> Member:
-    """A node that has just won its pre-vote and asks for votes; its messages are dropped."""
+    """A node that has just won its pre-vote and asks for votes; alone it wins at once."""
     node = member(name, voters, **options)
     node.tick()
     for voter in voters:
         if voter != name and node.role is Role.PRE_CANDIDATE:
             node.receive(PreVoteResponse(node.core.current_term + 1, voter, granted=True))
-    assert node.role is Role.CANDIDATE
+    assert node.role is Role.CANDIDATE or voters == name
     return node
 
 
@@ -298,12 +301,12 @@ class Cluster:
 
         def agreed() -> bool:
             names = {node.core.leader for node in connected}
-            return len(names) == 1 and None not in names
+            return len(names) == 1 and None not in names and not names & self.cut
 
         self.run(agreed)
         return self.members[connected[0].core.leader]  # type: ignore[index]
 
-    def depose(self, node: Member) -> None:
+    def restart(self, node: Member) -> None:
         """Restart a member from its disk."""
         self.members[node.name] = start(
             node.name,

@@ -219,7 +219,6 @@ def test_acknowledgements_keep_questions_away():
         node.take()
         answer_heartbeat(node, "b")
         acknowledge(node, "b", index)
-        answer_heartbeat(node, "b")
     assert progress_of(node).session == session
 
 

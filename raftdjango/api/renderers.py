@@ -7,7 +7,7 @@ from typing import Any
 
 from rest_framework.renderers import BaseRenderer
 
-from raftdjango.node.transport import Exchange
+from raftdjango.node.links import Exchange
 
 
 class BatchRenderer(BaseRenderer):

@@ -42,13 +42,13 @@ class Outbox:
         self._lock = threading.Lock()
         self._bytes = 0
         self._next: Sized | None = None
-        self.busy = False
-        """Whether the lane has a request under way (its thread writes, the loop reads)."""
+        self._unfinished = 0
+        self._carried = 0
 
     @property
-    def empty(self) -> bool:
-        """Nothing queued and nothing under way, as far as can be told without a lock."""
-        return not self.busy and self._queue.empty()
+    def idle(self) -> bool:
+        """Nothing queued and nothing under way."""
+        return not self._unfinished
 
     def put(self, item: PeerItem) -> list[PeerItem]:
         """Queue `item`; what had to be dropped for it.  One item always fits."""
@@ -61,6 +61,7 @@ class Outbox:
             dropped.append(oldest.item)
         with self._lock:
             self._bytes += size
+            self._unfinished += 1 - len(dropped)
         self._queue.put(Sized(item, size))
         return dropped
 
@@ -80,12 +81,14 @@ class Outbox:
     def take(self, bytes_max: int) -> list[PeerItem]:
         """Wait for an item, then take all that is queued, up to `bytes_max` but one at least.
 
-        Returns nothing when woken to stop.  For the lane's thread alone.
+        Returns nothing when woken to stop.  For the lane's thread alone; to ask again says that
+        what was taken before is done with.
         """
-        self.busy = False
+        with self._lock:
+            self._unfinished -= self._carried
+            self._carried = 0
         first = self._next or self._taken(self._queue.get())
         self._next = None
-        self.busy = True
         if first is None:
             return []
         items, size = [first.item], first.size
@@ -95,14 +98,7 @@ class Outbox:
                 break
             items.append(sized.item)
             size += sized.size
-        return items
-
-    def clear(self) -> list[PeerItem]:
-        """Drop everything queued.  For the lane's thread alone."""
-        items = [self._next.item] if self._next else []
-        self._next = None
-        while (sized := self._pop()) is not None:
-            items.append(sized.item)
+        self._carried = len(items)
         return items
 
     def wake(self) -> None:

@@ -3,9 +3,7 @@
 Everything here runs on the loop except the `LaneOwner` methods, which the lanes' threads call.
 Items are carried at most once and may be lost, reordered or late; Raft is made for that.
 
-Order still matters for speed: an AppendEntries that overtakes another is refused for its gap and
-sent again.  So entries travel on one lane only, one request at a time.  Everything else that is
-ready while a peer's request is being answered rides back in that answer, which spares a request.
+Which way and when an item travels is the business of `links`; here is who may say what.
 """
 
 from __future__ import annotations
@@ -17,21 +15,10 @@ from typing import TYPE_CHECKING
 from google.protobuf.message import DecodeError
 
 from raftcore.errors import Malformed
-from raftcore.messages import (
-    AppendEntries,
-    Heartbeat,
-    HeartbeatResponse,
-    PreVote,
-    PreVoteResponse,
-    RequestVote,
-    RequestVoteResponse,
-    TimeoutNow,
-)
-from raftdjango.node.batches import decode_batch, make_batch, nodes_of
+from raftdjango.node.batches import decode_batch, nodes_of
 from raftdjango.node.forming import PeerRefused
-from raftdjango.node.fragments import BATCH_OVERHEAD, FragmentRefused, Partials
-from raftdjango.node.lanes import Lane, LanePlan, Peer
-from raftdjango.node.outbox import size_of
+from raftdjango.node.lanes import Peer
+from raftdjango.node.links import Exchange, Link
 from raftdjango.node.peer_pb2 import Batch, Forward, ForwardAnswer, Fragment
 from raftdjango.node.signing import Signer
 
@@ -45,84 +32,12 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("raftdjango.node")
 
-CONTROL = (
-    Heartbeat,
-    HeartbeatResponse,
-    PreVote,
-    PreVoteResponse,
-    RequestVote,
-    RequestVoteResponse,
-    TimeoutNow,
-)
-CONTROL_ITEMS_MAX = 64
-ENTRIES_ITEMS_MAX = 16384
-OUTBOX_OVERHEAD = 16 * 1024 * 1024
-"""What the entries lane queues beyond one entry of the largest size."""
-RIDE_BYTES = 256 * 1024
-"""What rides back in one answer."""
 JOIN_S = 0.2
 
 
 def messages_path(group: str) -> str:
     """Path of a group's `messages` endpoint, as it is signed."""
     return f"/raft/v1/{group}/messages"
-
-
-class Link:
-    """One peer: its lanes, its unfinished batches, and what may ride back in an answer to it."""
-
-    def __init__(self, settings: Settings, peer: Peer, signer: Signer, owner: Transport) -> None:
-        election_s = settings.election_timeout_ms / 1000
-        heartbeat_s = settings.heartbeat_ms / 1000
-        largest = settings.transaction_bytes_max
-        control = LanePlan(
-            "control", CONTROL_ITEMS_MAX, BATCH_OVERHEAD, election_s / 2, heartbeat_s
-        )
-        entries = LanePlan(
-            "entries", ENTRIES_ITEMS_MAX, largest + OUTBOX_OVERHEAD, 2 * election_s, 1.0
-        )
-        self.control = Lane(control, peer, signer, owner)
-        self.entries = Lane(entries, peer, signer, owner)
-        self.lanes = (self.control, self.entries)
-        self.partials = Partials(largest + BATCH_OVERHEAD)
-        self.riding: list[PeerItem] = []
-        self.answering = 0
-        self.admitted: tuple[Standing, int] | None = None
-        """Peer and `Forming.revision` when the peer was let in: the check needs no repetition."""
-        self.refused = ""
-
-    def lane_of(self, item: PeerItem) -> Lane:
-        """Which lane carries `item`."""
-        return self.control if isinstance(item, CONTROL) else self.entries
-
-    def may_ride(self, item: PeerItem) -> bool:
-        """Whether `item` may go into an answer without overtaking anything that matters."""
-        if isinstance(item, AppendEntries):
-            return not item.entries and self.entries.outbox.empty
-        return not isinstance(item, Forward)
-
-
-class Exchange:
-    """A peer's request that has been taken in; `reply` is asked for once, when it is answered."""
-
-    def __init__(self, link: Link, fragment: Fragment | None) -> None:
-        self._link = link
-        self._fragment = fragment
-
-    def reply(self) -> Batch:
-        """What goes back: everything ready for that peer by now."""
-        riding, self._link.riding = self._link.riding, []
-        batch: list[PeerItem] = []
-        late: list[PeerItem] = []
-        size = 0
-        for item in riding:
-            size += size_of(item)
-            (batch if size <= RIDE_BYTES else late).append(item)
-        self._link.riding = late
-        reply = make_batch(batch)
-        if self._fragment is not None:
-            reply.fragment.CopyFrom(self._fragment)
-        return reply
 
 
 class Transport:
@@ -144,7 +59,13 @@ class Transport:
         self._loop: asyncio.AbstractEventLoop | None = None
         path = messages_path(group)
         self._links = {
-            peer_id: Link(settings, Peer(peer_id, url, path), self.signer, self)
+            peer_id: Link(
+                settings,
+                Peer(peer_id, url, path),
+                self.signer,
+                self,
+                on_dropped=receiver.on_undelivered,
+            )
             for peer_id, url in forming.members.items()
             if peer_id != node_id
         }
@@ -153,14 +74,13 @@ class Transport:
         """Begin to carry."""
         self._loop = asyncio.get_running_loop()
         for link in self._links.values():
-            for lane in link.lanes:
-                lane.start()
+            link.start(self._loop)
 
     async def stop(self) -> None:
         """End; what is queued is dropped.  A thread in a request ends when that does."""
         lanes = [lane for link in self._links.values() for lane in link.lanes]
-        for lane in lanes:
-            lane.stop()
+        for link in self._links.values():
+            link.stop()
         for lane in lanes:
             await asyncio.to_thread(lane.join, JOIN_S)
         self._loop = None
@@ -170,19 +90,10 @@ class Transport:
     def send(self, to: str, item: PeerItem) -> None:
         """Queue `item`; called on the loop, never blocks, drops the oldest when full."""
         link = self._links.get(to)
-        if link is None or not self._lets_out(item):
-            return
-        if link.answering and link.may_ride(item):
-            link.riding.append(item)
-        else:
-            self._put(to, link, item)
-
-    def _lets_out(self, item: PeerItem) -> bool:
-        return isinstance(item, Forward | ForwardAnswer) or self.forming.lets_out(item)
-
-    def _put(self, to: str, link: Link, item: PeerItem) -> None:
-        if dropped := link.lane_of(item).outbox.put(item):
-            self._receiver.on_undelivered(to, dropped)
+        if link is not None and (
+            isinstance(item, Forward | ForwardAnswer) or self.forming.lets_out(item)
+        ):
+            link.send(item)
 
     # -- in ------------------------------------------------------------------------------------
 
@@ -205,7 +116,7 @@ class Transport:
             if whole is not None:
                 batch = _parse(whole)
         items = decode_batch(batch)
-        self._open(sender.node_id, link)
+        link.open()
         self._deliver(link, sender, items)
         return Exchange(link, fragment)
 
@@ -237,26 +148,8 @@ class Transport:
             if isinstance(item, Forward | ForwardAnswer) or self.forming.lets_in(sender, item)
         ]
         if allowed:
+            link.heard(allowed)
             self._receiver.on_batch(sender.node_id, allowed)
-
-    # -- what rides back -----------------------------------------------------------------------
-
-    def _open(self, to: str, link: Link) -> None:
-        """From now until the answer leaves, what is ready for `to` waits for it.
-
-        The answer is made after one more turn of the loop (see `raftdjango.node.http`); what is
-        there after that, for whatever reason, goes by lane.
-        """
-        link.answering += 1
-        if self._loop is None:
-            return
-        self._loop.call_soon(self._loop.call_soon, self._close, to, link)
-
-    def _close(self, to: str, link: Link) -> None:
-        link.answering -= 1
-        late, link.riding = link.riding, []
-        for item in late:
-            self._put(to, link, item)
 
     # -- LaneOwner: called from the lanes' threads ---------------------------------------------
 
@@ -302,6 +195,3 @@ def _parse(whole: bytes) -> Batch:
         return Batch.FromString(whole)
     except DecodeError as error:
         raise Malformed(f"the pieces give no batch: {error}") from error
-
-
-__all__ = ["Exchange", "FragmentRefused", "Transport", "messages_path"]

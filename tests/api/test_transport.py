@@ -209,7 +209,7 @@ def test_forming_is_asked_before_anything_reaches_the_node() -> None:
             assert n2.group.items == [RequestVoteResponse(1, "n1", True)]
             # The answer told n1 of the cluster: from now on it is silent.
             n1.transport.send("n2", vote)
-            assert n1.transport._links["n2"].control.outbox.empty
+            assert n1.transport._links["n2"].control.outbox.idle
 
     asyncio.run(main())
 

@@ -1,0 +1,253 @@
+"""One peer, seen from the loop: which way each item goes to it, and when.
+
+There are two ways: by lane, as a request of this node, and by riding in the answer to a request of
+the peer's.  Riding spares a request, which is most of what a small write costs.  Two rules keep it
+harmless:
+
+* Entries must not overtake each other, or the follower sees a gap and asks again.  So entries ride
+  only while the lane is idle, and once some have ridden, further ones wait until the peer is heard
+  of again (its acknowledgement proves that the answer arrived), or `DETOUR_S`.
+* An AppendEntries without entries mostly says how far is committed.  While the peer still owes an
+  acknowledgement, it waits for that to ride in its answer, or `HOLD_S`; newer ones replace it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from raftcore.messages import (
+    AppendEntries,
+    AppendEntriesResponse,
+    Heartbeat,
+    HeartbeatResponse,
+    PreVote,
+    PreVoteResponse,
+    RequestVote,
+    RequestVoteResponse,
+    TimeoutNow,
+)
+from raftdjango.node.batches import make_batch
+from raftdjango.node.fragments import BATCH_OVERHEAD, Partials
+from raftdjango.node.lanes import Lane, LanePlan
+from raftdjango.node.outbox import size_of
+from raftdjango.node.peer_pb2 import Batch, Forward, Fragment
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Iterable, Sequence
+
+    from raftdjango.conf import Settings
+    from raftdjango.node.lanes import LaneOwner, Peer
+    from raftdjango.node.peers import PeerItem
+    from raftdjango.node.signing import Signer, Standing
+
+CONTROL = (
+    Heartbeat,
+    HeartbeatResponse,
+    PreVote,
+    PreVoteResponse,
+    RequestVote,
+    RequestVoteResponse,
+    TimeoutNow,
+)
+CONTROL_ITEMS_MAX = 64
+ENTRIES_ITEMS_MAX = 16384
+OUTBOX_OVERHEAD = 16 * 1024 * 1024
+"""What the entries lane queues beyond one entry of the largest size."""
+RIDE_BYTES = 256 * 1024
+"""What rides back in one answer."""
+HOLD_S = 0.002
+DETOUR_S = 0.005
+
+
+class Link:
+    """A peer's lanes, its unfinished batches, and what waits to ride to it."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        peer: Peer,
+        signer: Signer,
+        owner: LaneOwner,
+        *,
+        on_dropped: Callable[[str, Sequence[PeerItem]], None],
+    ) -> None:
+        election_s = settings.election_timeout_ms / 1000
+        largest = settings.transaction_bytes_max
+        control = LanePlan(
+            "control",
+            CONTROL_ITEMS_MAX,
+            BATCH_OVERHEAD,
+            timeout_s=election_s / 2,
+            patience_s=settings.heartbeat_ms / 1000,
+        )
+        entries = LanePlan(
+            "entries",
+            ENTRIES_ITEMS_MAX,
+            largest + OUTBOX_OVERHEAD,
+            timeout_s=2 * election_s,
+            patience_s=1.0,
+        )
+        self.peer = peer
+        self.control = Lane(control, peer, signer, owner)
+        self.entries = Lane(entries, peer, signer, owner)
+        self.lanes = (self.control, self.entries)
+        self.partials = Partials(largest + BATCH_OVERHEAD)
+        self.admitted: tuple[Standing, int] | None = None
+        """Peer and `Forming.revision` when the peer was let in: the check needs no repetition."""
+        self.refused = ""
+        self._on_dropped = on_dropped
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._answering = 0
+        self._riding: list[PeerItem] = []
+        self._held: AppendEntries | None = None
+        self._hold_timer: asyncio.TimerHandle | None = None
+        self._detour: asyncio.TimerHandle | None = None
+        """Runs while entries that rode are not known to have arrived."""
+        self._waiting: list[PeerItem] = []
+        """Entries that would overtake those."""
+        self._sent_index = 0
+        self._acked_index = 0
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin to carry."""
+        self._loop = loop
+        for lane in self.lanes:
+            lane.start()
+
+    def stop(self) -> None:
+        """Begin to end; the lanes' `join` waits for it."""
+        for timer in (self._hold_timer, self._detour):
+            if timer is not None:
+                timer.cancel()
+        self._loop = None
+        for lane in self.lanes:
+            lane.stop()
+
+    # -- out -----------------------------------------------------------------------------------
+
+    def send(self, item: PeerItem) -> None:
+        """Send `item` whichever way is best."""
+        if isinstance(item, AppendEntries):
+            if item.entries:
+                self._send_entries(item)
+            else:
+                self._send_empty(item)
+        elif self._answering and not isinstance(item, Forward):
+            self._riding.append(item)
+        else:
+            self._by_lane(item)
+
+    def _send_entries(self, item: AppendEntries) -> None:
+        self._held = None  # what it said of the commit index, these entries say anew
+        self._sent_index = max(self._sent_index, item.entries[-1].index)
+        if self._detour is not None:
+            self._waiting.append(item)
+        elif self._answering and self.entries.outbox.idle:
+            self._riding.append(item)
+        else:
+            self._by_lane(item)
+
+    def _send_empty(self, item: AppendEntries) -> None:
+        if self._answering and self._detour is None and self.entries.outbox.idle:
+            self._riding.append(item)
+        elif self._loop is not None and self._sent_index > self._acked_index:
+            self._held = item
+            if self._hold_timer is None:
+                self._hold_timer = self._loop.call_later(HOLD_S, self._let_go)
+        else:
+            self._by_lane(item)
+
+    def _let_go(self) -> None:
+        self._hold_timer = None
+        held, self._held = self._held, None
+        if held is not None:
+            self._by_lane(held)
+
+    def _by_lane(self, item: PeerItem) -> None:
+        lane = self.control if isinstance(item, CONTROL) else self.entries
+        if dropped := lane.outbox.put(item):
+            self._on_dropped(self.peer.node_id, dropped)
+
+    # -- in ------------------------------------------------------------------------------------
+
+    def heard(self, items: Iterable[PeerItem]) -> None:
+        """The peer has said this: what is acknowledged has arrived."""
+        for item in items:
+            if not isinstance(item, AppendEntriesResponse):
+                continue
+            if item.success:
+                self._acked_index = max(self._acked_index, item.match_index)
+            else:
+                # It will be sent again from further back: nothing is owed.
+                self._sent_index = self._acked_index = 0
+            self._end_detour()
+
+    def _end_detour(self) -> None:
+        if self._detour is not None:
+            self._detour.cancel()
+            self._detour = None
+        waiting, self._waiting = self._waiting, []
+        for item in waiting:
+            self._by_lane(item)
+
+    # -- answers -------------------------------------------------------------------------------
+
+    def open(self) -> None:
+        """From now until the answer leaves, what is ready for the peer waits for it.
+
+        The answer is made after one more turn of the loop (see `raftdjango.node.http`); what is
+        there after that, for whatever reason, goes by lane.
+        """
+        if self._loop is not None:
+            self._answering += 1
+            self._loop.call_soon(self._loop.call_soon, self._close)
+
+    def _close(self) -> None:
+        self._answering -= 1
+        late, self._riding = self._riding, []
+        for item in late:
+            self._by_lane(item)
+
+    def reply(self, fragment: Fragment | None = None) -> Batch:
+        """What rides in this answer: everything ready by now, within `RIDE_BYTES`."""
+        riding, self._riding = self._riding, []
+        if self._held is not None and self._detour is None and self.entries.outbox.idle:
+            riding.append(self._held)
+            self._held = None
+        fitting = _fitting(riding)
+        batch, rest = riding[:fitting], riding[fitting:]
+        if self._loop is not None and any(map(_has_entries, batch)):
+            self._detour = self._loop.call_later(DETOUR_S, self._end_detour)
+        for item in rest:
+            self.send(item)
+        reply = make_batch(batch)
+        if fragment is not None:
+            reply.fragment.CopyFrom(fragment)
+        return reply
+
+
+def _fitting(items: Sequence[PeerItem]) -> int:
+    """How many of `items`, from the first, fit into one answer."""
+    size = 0
+    for number, item in enumerate(items):
+        size += size_of(item)
+        if size > RIDE_BYTES:
+            return number
+    return len(items)
+
+
+def _has_entries(item: PeerItem) -> bool:
+    return isinstance(item, AppendEntries) and bool(item.entries)
+
+
+class Exchange:
+    """A peer's request that has been taken in; `reply` is asked for once, when it is answered."""
+
+    def __init__(self, link: Link, fragment: Fragment | None) -> None:
+        self._link = link
+        self._fragment = fragment
+
+    def reply(self) -> Batch:
+        """What goes back."""
+        return self._link.reply(self._fragment)

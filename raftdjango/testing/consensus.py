@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from raftdjango.applier import Applier, LogEntry, expected_digest, open_database
 from raftdjango.backends.sqlite3.tables import quote
 from raftdjango.client import Outcome
+from raftdjango.exceptions import ClusterUnavailable
 from raftdjango.writeset import WriteSet, decode_command, encode_command
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ class Consensus:
     """The log and the applier of one database file in this process."""
 
     _all: ClassVar[dict[tuple[int, str], Consensus]] = {}
+    _allowed: ClassVar[set[str]] = set()
     _lock: ClassVar[threading.Lock] = threading.Lock()
 
     def __init__(self, path: str) -> None:
@@ -48,21 +50,39 @@ class Consensus:
         self._time_ms = self.applier.state.time_ms
 
     @classmethod
-    def of(cls, path: str) -> Consensus:
-        """The file's consensus; a forked child has its own."""
-        key = (os.getpid(), str(Path(path).absolute()))
+    def allow(cls, path: str) -> None:
+        """Make a file a test database: no other may be written without its cluster."""
         with cls._lock:
+            cls._allowed.add(_absolute(path))
+        cls.of(path)
+
+    @classmethod
+    def of(cls, path: str) -> Consensus:
+        """The consensus of a test database; a forked child has its own."""
+        path = _absolute(path)
+        key = os.getpid(), path
+        with cls._lock:
+            if path not in cls._allowed:
+                raise ClusterUnavailable(
+                    f"{path} is not a test database of this process; "
+                    "what is written to it must go through its node."
+                )
             if key not in cls._all:
-                cls._all[key] = cls(key[1])
+                cls._all[key] = cls(path)
             return cls._all[key]
 
     @classmethod
-    def close(cls, path: str) -> None:
-        """Close the file, if it is open here."""
+    def close(cls, path: str, *, forget: bool = False) -> bool:
+        """Close the file, if it is open here; whether it was a test database."""
+        path = _absolute(path)
         with cls._lock:
-            consensus = cls._all.pop((os.getpid(), str(Path(path).absolute())), None)
+            consensus = cls._all.pop((os.getpid(), path), None)
+            known = path in cls._allowed
+            if forget:
+                cls._allowed.discard(path)
         if consensus is not None:
             consensus.connection.close()
+        return known
 
     def time_ms(self) -> int:
         """Cluster time: never goes back, and is nobody's clock."""
@@ -79,6 +99,10 @@ class Consensus:
             (applied,) = self.applier.apply_batch([entry])
         assert applied.verdict is not None
         return Outcome(applied.verdict, index, winner_index=index)
+
+
+def _absolute(path: str) -> str:
+    return str(Path(path).absolute())
 
 
 def _without_digest(encoded: bytes) -> bytes:

@@ -34,19 +34,21 @@ class Unit:
     """Of the snapshot that it was captured on."""
 
 
-def collect(replication: Replication, operations: tuple[Operation, ...] | None = None) -> Unit | None:
-    """The journal as a write-set; None if no row changed.  Call it before rolling back."""
+def collect(replication: Replication, *, blind: Operation | None = None) -> Unit | None:
+    """The journal as a write-set; None if no row changed.  Call it before rolling back.
+
+    `blind`: the one operation that says the same without a before-image.
+    """
     speculation = replication.speculation
     block: Block = speculation.block
     with speculation.lock:
         speculation.check()
-        if operations is None:
-            operations = journal.operations(replication.capture)
+        operations = journal.operations(replication.capture)
         if not any(journal.changes_something(operation) for operation in operations):
             return None
         write_set = WriteSet(
             schema_version=block.schema_version,
-            operations=operations,
+            operations=operations if blind is None else (blind,),
             foreign_keys_off=block.foreign_keys_off,
         )
         return Unit(replication.verifiable(write_set), block.applied_index)

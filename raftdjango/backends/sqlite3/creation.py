@@ -78,29 +78,17 @@ class DatabaseCreation(creation.DatabaseCreation):
         """A mirror's writes are applied in this process too."""
         super().set_as_test_mirror(primary_settings_dict)
         self._switch_to_tests()
+        _prepare(primary_settings_dict["NAME"])
 
     def _destroy_test_db(self, test_database_name: str, verbosity: int) -> None:
         if test_database_name:
-            _close(test_database_name)
+            if _close(test_database_name, forget=True):
+                use_client(self.connection.alias, None)
+                self.connection.replication.forget_client()
             _remove(test_database_name)
             folder = Path(test_database_name).parent
             if folder.name.startswith(_PREFIX) and not any(folder.iterdir()):
                 folder.rmdir()
-
-    def destroy_test_db(
-        self,
-        old_database_name: str | None = None,
-        verbosity: int = 1,
-        keepdb: bool = False,  # noqa: FBT001, FBT002
-        suffix: str | None = None,
-    ) -> None:
-        """Destroy it, and go back to this machine's node."""
-        name = self.connection.settings_dict["NAME"]
-        super().destroy_test_db(old_database_name, verbosity, keepdb, suffix)
-        _close(name)
-        if suffix is None:
-            use_client(self.connection.alias, None)
-            self.connection.replication.forget_client()
 
     # -- parallel runs --------------------------------------------------------------------------
 
@@ -136,20 +124,21 @@ class DatabaseCreation(creation.DatabaseCreation):
         self.connection.settings_dict.update(settings)
         self.connection.close()
         self._switch_to_tests()
+        _prepare(settings["NAME"])
         if os.environ.get("RUNNING_DJANGOS_TEST_SUITE") == "true":
             self.mark_expected_failures_and_skips()
 
 
-def _prepare(name: str) -> None:
+def _prepare(name: Any) -> None:
     from raftdjango.testing.consensus import Consensus
 
-    Consensus.of(name)
+    Consensus.allow(str(name))
 
 
-def _close(name: Any) -> None:
+def _close(name: Any, *, forget: bool = False) -> bool:
     from raftdjango.testing.consensus import Consensus
 
-    Consensus.close(str(name))
+    return Consensus.close(str(name), forget=forget)
 
 
 def _remove(name: Any) -> None:

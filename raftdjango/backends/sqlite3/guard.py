@@ -23,6 +23,9 @@ JOURNAL = "raftdjango_journal"
 _READS = frozenset(
     {sqlite3.SQLITE_READ, sqlite3.SQLITE_SELECT, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE}
 )
+_CATALOGUES = frozenset(
+    {"sqlite_master", "sqlite_schema", "sqlite_temp_master", "sqlite_temp_schema"}
+)
 _ROWS = frozenset({sqlite3.SQLITE_INSERT, sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_DELETE})
 _SCHEMA = {
     sqlite3.SQLITE_CREATE_INDEX,
@@ -142,11 +145,13 @@ class Guard:
         return self._refuse(_REFUSED.get(action, "this connection may not do that"))
 
     def _rows(self, table: str, database: str | None, by: str | None) -> int:
+        if table in _CATALOGUES:
+            # Reported for table-valued functions, too.  DDL is asked for by its own action, and the
+            # catalogue itself SQLite does not let anybody write without PRAGMA writable_schema.
+            return sqlite3.SQLITE_OK
         if database == "temp":
             # Only capture triggers write there; `by` names the trigger.
-            if (table == JOURNAL and by is not None) or (
-                self._statements and table == "sqlite_temp_master"
-            ):
+            if table == JOURNAL and by is not None:
                 return sqlite3.SQLITE_OK
             return self._refuse("temporary tables are not replicated")
         if table.lower().startswith(PRODUCT_PREFIX):

@@ -130,6 +130,7 @@ class Replication:
         wrapper.ensure_connection()
         return (
             not wrapper.execute_wrappers
+            and not wrapper.needs_rollback
             and not wrapper.queries_logged
             and not self.statements.as_statements
             and self.in_autocommit()
@@ -236,7 +237,7 @@ class Replication:
             speculation.roll_back()
             return
         block = speculation.block
-        unit = commit.collect(self, self._blind_operations())
+        unit = commit.collect(self, blind=self._blind_operation())
         speculation.roll_back()
         if unit is None:
             return
@@ -249,12 +250,13 @@ class Replication:
         self.speculation.roll_back()
         self.nested.reset()
 
-    def _blind_operations(self) -> tuple[BlindOperation] | None:
+    def _blind_operation(self) -> BlindOperation | None:
         if self._blind is None:
             return None
         operation, block = self._blind
-        only = self.speculation.block.statements == 1 and not self.speculation.block.locked
-        return (operation,) if only and block == id(self.speculation.block) else None
+        present = self.speculation.block
+        only = present.statements == 1 and not present.locked and block == id(present)
+        return operation if only else None
 
     def _confirm_failures(self, block: Block) -> None:
         """A constraint that failed inside the block must fail on a fresh view as well."""

@@ -5,8 +5,10 @@ from __future__ import annotations
 import errno
 from pathlib import Path
 
+from raftcore.errors import RaftError
 
-class StorageError(Exception):
+
+class StorageError(RaftError):
     """Base of the log's own errors."""
 
 

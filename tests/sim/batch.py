@@ -1,0 +1,145 @@
+"""Many seeds, on as many processors as there are."""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Generator
+from dataclasses import dataclass, field
+
+from tests.sim.plan import FAULTS, REMAINING_TROUBLES
+from tests.sim.run import SimulationFailed, run
+
+EXPECTED = (
+    *FAULTS,
+    *(f"served with trouble: {trouble}" for trouble in REMAINING_TROUBLES),
+    "cluster of one",
+    "conflicting suffix replaced",
+    "entries read back from disk",
+    "entries refused",
+    "entry of an earlier term committed",
+    "leader crashed",
+    "leader elected",
+    "leader gave up by itself",
+    "leader stepped down",
+    "leader's disk stalled",
+    "leadership handed over",
+    "message doubled",
+    "message lost",
+    "message lost in a partition",
+    "message overtook another",
+    "message very late",
+    "pre-vote refused",
+    "proposal refused: busy",
+    "proposal refused: not the leader",
+    "proposal refused: transferring",
+    "state machine fell back",
+    "timer came late",
+    "transfer begun",
+    "transfer refused",
+    "two candidates in one term",
+    "unsynced write survived a crash",
+    "vote refused",
+    "write lost by a crash",
+)
+"""What has to happen now and then.  A batch in which something of it never does proves nothing."""
+PROGRESS_EVERY_S = 5
+
+
+@dataclass(slots=True)
+class Outcome:
+    """One seed, in a form that travels between processes."""
+
+    seed: int
+    failure: str = ""
+    events: int = 0
+    entries: int = 0
+    coverage: Counter[str] = field(default_factory=Counter)
+    serving_after_us: int = 0
+
+
+@dataclass(slots=True)
+class Summary:
+    """Many seeds."""
+
+    seeds: int = 0
+    events: int = 0
+    entries: int = 0
+    elapsed_s: float = 0.0
+    coverage: Counter[str] = field(default_factory=Counter)
+    slowest_service: tuple[int, int] = (0, 0)
+    """Microseconds until a cluster served again, and the seed of that."""
+    failure: str = ""
+
+    @property
+    def missing(self) -> list[str]:
+        """What never happened."""
+        return [name for name in EXPECTED if not self.coverage[name]]
+
+    def line(self) -> str:
+        rate = self.seeds / self.elapsed_s if self.elapsed_s else 0.0
+        return (
+            f"{self.seeds} seeds, {rate:.1f} per second, {self.events} events, {self.entries} "
+            f"entries committed, served again after at most {self.slowest_service[0] / 1e6:.2f} s "
+            f"(seed {self.slowest_service[1]})"
+        )
+
+
+def run_one(seed: int) -> Outcome:
+    """Run a seed without raising."""
+    try:
+        result = run(seed)
+    except SimulationFailed as failed:
+        return Outcome(seed, failure=str(failed))
+    return Outcome(
+        seed, "", result.events, result.entries, result.coverage, result.serving_after_us
+    )
+
+
+def run_batch(
+    first: int, count: int, jobs: int = 0, progress: Callable[[str], None] | None = None
+) -> Summary:
+    """Run `count` seeds from `first` on, until one fails."""
+    started = told = time.perf_counter()
+    summary = Summary()
+    outcomes = _outcomes(range(first, first + count), jobs or os.cpu_count() or 1)
+    for outcome in outcomes:
+        summary.seeds += 1
+        summary.elapsed_s = time.perf_counter() - started
+        if outcome.failure:
+            summary.failure = outcome.failure
+            break
+        summary.events += outcome.events
+        summary.entries += outcome.entries
+        summary.coverage += outcome.coverage
+        service = (outcome.serving_after_us, outcome.seed)
+        summary.slowest_service = max(summary.slowest_service, service)
+        if progress is not None and time.perf_counter() - told > PROGRESS_EVERY_S:
+            told = time.perf_counter()
+            progress(summary.line())
+    outcomes.close()
+    return summary
+
+
+def _outcomes(seeds: range, jobs: int) -> Generator[Outcome, None, None]:
+    if jobs == 1 or len(seeds) == 1:
+        yield from map(run_one, seeds)
+        return
+    # Spawned, not forked: the caller may have threads.
+    with multiprocessing.get_context("spawn").Pool(jobs) as pool:
+        yield from pool.imap_unordered(run_one, seeds, chunksize=4)
+
+
+def tell(text: str) -> None:
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def coverage_table(coverage: Counter[str]) -> str:
+    width = max(map(len, EXPECTED))
+    names = itertools.chain(EXPECTED, sorted(set(coverage) - set(EXPECTED)))
+    return "\n".join(f"  {name:<{width}} {coverage[name]:>9}" for name in names)

@@ -1,0 +1,193 @@
+"""What goes wrong, and how it ends."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import permutations
+
+from raftcore import NotLeader, TransferRefused
+from tests.sim.machine import FOR_EVER_US, Machine
+from tests.sim.plan import ELECTION_TIMEOUT_MS, MS
+from tests.sim.world import Link, World
+
+LONG_US = 8 * ELECTION_TIMEOUT_MS * MS
+
+
+class Faults:
+    """Strikes at random moments with the faults that the plan has on, until told to stop."""
+
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.active = True
+        self._actions = {
+            "crash": self._crash,
+            "crash all": self._crash_all,
+            "pause": self._pause,
+            "disk stall": self._stall,
+            "split": self._split,
+            "isolate": self._isolate,
+            "isolate leader": self._isolate_leader,
+            "one way": self._one_way,
+            "cut link": self._cut_link,
+            "transfer": self._transfer,
+        }
+        if world.plan.faults:
+            world.after(0, self._strike, None)
+
+    def stop(self) -> None:
+        """No more faults, and those that are there end; the network behaves from now on."""
+        self.active = False
+        world = self.world
+        world.note("all faults end")
+        world.quiet = True
+        for links in list(world.cuts):
+            world.heal(links)
+        for machine in world.machines.values():
+            machine.end_stall()
+            self._restart(machine)
+            self._resume(machine)
+
+    def _strike(self, _: None) -> None:
+        if not self.active:
+            return
+        world = self.world
+        world.after(world.rng.randrange(2 * world.plan.fault_every_us), self._strike, None)
+        fault = world.rng.choice(world.plan.faults)
+        world.coverage[fault] += 1
+        self._actions[fault]()
+
+    def _duration_us(self) -> int:
+        rng = self.world.rng
+        return rng.randrange(rng.choice((LONG_US // 20, LONG_US // 4, LONG_US)))
+
+    def _some(self) -> Machine:
+        rng = self.world.rng
+        leaders = self.world.leaders()
+        if leaders and rng.random() < 0.4:
+            return rng.choice(leaders)
+        return rng.choice(list(self.world.machines.values()))
+
+    # ------------------------------------------------------------------ machines
+
+    def _crash(self) -> None:
+        self._crash_one(self._some())
+
+    def _crash_all(self) -> None:
+        for machine in self.world.machines.values():
+            self._crash_one(machine)
+
+    def _crash_one(self, machine: Machine) -> None:
+        if machine.up:
+            self.world.note(f"{machine.id} crashes")
+            machine.crash()
+            self.world.after(self._duration_us(), self._restart, machine)
+
+    def _restart(self, machine: Machine) -> None:
+        if not machine.up:
+            self.world.note(f"{machine.id} starts")
+            machine.start()
+
+    def _pause(self) -> None:
+        machine = self._some()
+        if machine.up and not machine.paused:
+            self.world.note(f"{machine.id} pauses")
+            machine.pause()
+            self.world.after(self._duration_us(), self._resume, machine)
+
+    def _resume(self, machine: Machine) -> None:
+        if machine.up and machine.paused:
+            self.world.note(f"{machine.id} goes on")
+            machine.resume()
+
+    def _stall(self) -> None:
+        machine = self._some()
+        if machine.up:
+            until_us = self.world.now_us + self._duration_us()
+            self.world.note(f"{machine.id}: disk stalls until", until_us)
+            machine.stall_disk(until_us)
+
+    # ------------------------------------------------------------------ links
+
+    def _cut(self, links: Iterable[Link]) -> None:
+        cut = frozenset(links)
+        self.world.note("links are cut", sorted(cut))
+        self.world.cut(cut)
+        self.world.after(self._duration_us(), self.world.heal, cut)
+
+    def _split(self) -> None:
+        names = list(self.world.machines)
+        one = set(self.world.rng.sample(names, self.world.rng.randint(0, len(names))))
+        self._cut(link for link in permutations(names, 2) if (link[0] in one) != (link[1] in one))
+
+    def _isolate(self) -> None:
+        self._cut(links_of(self.world, [self._some().id]))
+
+    def _isolate_leader(self) -> None:
+        self._cut(links_of(self.world, [leader.id for leader in self.world.leaders()]))
+
+    def _one_way(self) -> None:
+        incoming = self.world.rng.random() < 0.5
+        self._cut(links_of(self.world, [self._some().id], incoming=incoming, outgoing=not incoming))
+
+    def _cut_link(self) -> None:
+        names = list(self.world.machines)
+        if len(names) > 1:
+            one, other = self.world.rng.sample(names, 2)
+            self._cut([(one, other), (other, one)])
+
+    # ------------------------------------------------------------------ leadership
+
+    def _transfer(self) -> None:
+        world = self.world
+        machine = self._some()
+        if not machine.up or machine.paused:
+            return
+        to = world.rng.choice((None, *world.machines))
+
+        def ask(now_ms: int) -> None:
+            try:
+                machine.core.transfer_leadership(to, now_ms)
+                world.coverage["transfer begun"] += 1
+                world.note(f"{machine.id} hands over to", to)
+            except (NotLeader, TransferRefused):
+                world.coverage["transfer refused"] += 1
+
+        machine.input(ask)
+
+    # ------------------------------------------------------------------ what remains
+
+    def leave(self, trouble: str) -> None:
+        """Break what the cluster must be able to do without."""
+        world = self.world
+        names = list(world.machines)
+        minority = world.rng.sample(names, (len(names) - 1) // 2)
+        world.note(f"what remains is {trouble}", minority)
+        world.coverage[f"served with trouble: {trouble}"] += 1
+        match trouble:
+            case "minority down":
+                for name in minority:
+                    world.machines[name].crash()
+            case "minority disk stuck":
+                for name in minority:
+                    world.machines[name].stall_disk(FOR_EVER_US)
+            case "minority isolated":
+                world.cut(frozenset(links_of(world, minority)))
+            case "minority deaf":
+                world.cut(frozenset(links_of(world, minority, outgoing=False)))
+            case "minority mute":
+                world.cut(frozenset(links_of(world, minority, incoming=False)))
+            case "link cut":
+                one, other = world.rng.sample(names, 2)
+                world.cut(frozenset({(one, other), (other, one)}))
+
+
+def links_of(
+    world: World, names: Iterable[str], *, incoming: bool = True, outgoing: bool = True
+) -> list[Link]:
+    """The links to and from some machines."""
+    chosen = set(names)
+    return [
+        (sender, to)
+        for sender, to in permutations(world.machines, 2)
+        if (outgoing and sender in chosen) or (incoming and to in chosen)
+    ]

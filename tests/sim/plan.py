@@ -1,0 +1,146 @@
+"""What a seed draws: the cluster, its network, its disks, and which faults are on.
+
+Swarm testing: with every fault always on, each hides what the others would show.  So each seed
+switches each of them on or off, and picks its own bounds.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+
+from raftcore import Config, Membership
+
+MS = 1000
+"""Simulated time is counted in whole microseconds."""
+ELECTION_TIMEOUT_MS = 150
+HEARTBEAT_MS = 30
+WRITE_STALL_MS = 600
+
+FAULTS = (
+    "crash",
+    "crash all",
+    "pause",
+    "disk stall",
+    "split",
+    "isolate",
+    "isolate leader",
+    "one way",
+    "cut link",
+    "transfer",
+)
+REMAINING_TROUBLES = (
+    "none",
+    "minority down",
+    "minority isolated",
+    "minority deaf",
+    "minority mute",
+    "minority disk stuck",
+    "link cut",
+)
+"""What is left broken while the cluster must already serve again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One seed's draw."""
+
+    voters: tuple[str, ...]
+    fault_time_us: int
+    faults: tuple[str, ...]
+    fault_every_us: int
+    remaining_trouble: str
+    # The network.
+    loss: float
+    duplication: float
+    delay_max_us: int
+    straggler: float
+    """Share of messages that take up to an election timeout and more."""
+    fifo: bool
+    cut_in_flight: bool
+    """Whether a partition also takes what is already under way."""
+    through_codec: bool
+    # Disks.
+    write_max_us: int
+    keeps_unsynced: bool
+    """Whether a crash may leave writes on disk that were never reported durable."""
+    read_early: bool
+    """Whether readers see writes before they are durable."""
+    # Processes.
+    turn_max_us: int
+    """How long inputs are collected before effects are taken; 0: never."""
+    apply_max_us: int
+    rates: tuple[int, ...]
+    """How fast each node's clock runs, in parts per thousand."""
+    # Clients.
+    propose_every_us: int
+    burst_max: int
+    data_bytes_max: int
+    # Bounds of the core.
+    append_bytes_max: int
+    inflight_max: int
+    inflight_bytes_max: int
+    uncommitted_bytes_max: int
+    apply_bytes_max: int
+    cache_bytes_max: int
+
+    def config(self, node_id: str) -> Config:
+        return Config(
+            node_id=node_id,
+            election_timeout_ms=ELECTION_TIMEOUT_MS,
+            heartbeat_ms=HEARTBEAT_MS,
+            append_bytes_max=self.append_bytes_max,
+            inflight_max=self.inflight_max,
+            inflight_bytes_max=self.inflight_bytes_max,
+            uncommitted_bytes_max=self.uncommitted_bytes_max,
+            apply_bytes_max=self.apply_bytes_max,
+            cache_bytes_max=self.cache_bytes_max,
+            write_stall_ms=WRITE_STALL_MS,
+        )
+
+    @property
+    def membership(self) -> Membership:
+        return Membership(frozenset(self.voters))
+
+    @property
+    def majority(self) -> int:
+        return len(self.voters) // 2 + 1
+
+
+def draw(rng: random.Random) -> Plan:
+    """Draw a plan."""
+    size = rng.choices((1, 3, 5), (1, 8, 4))[0]
+    voters = tuple(f"n{number}" for number in range(1, size + 1))
+    faults = tuple(fault for fault in FAULTS if rng.random() < 0.4)
+    small = rng.random() < 0.3
+    skewed = rng.random() < 0.5
+    return Plan(
+        voters=voters,
+        fault_time_us=rng.randint(1500, 5000) * MS,
+        faults=faults,
+        fault_every_us=rng.choice((60, 150, 400)) * MS,
+        remaining_trouble=rng.choice(REMAINING_TROUBLES) if size > 1 else "none",
+        loss=rng.choice((0.0, 0.0, 0.02, 0.15)),
+        duplication=rng.choice((0.0, 0.02, 0.15)),
+        delay_max_us=rng.choice((1, 5, 20)) * MS,
+        straggler=rng.choice((0.0, 0.0, 0.02)),
+        fifo=rng.random() < 0.3,
+        cut_in_flight=rng.random() < 0.5,
+        through_codec=rng.random() < 0.15,
+        write_max_us=rng.choice((0, 2, 10, 60)) * MS,
+        keeps_unsynced=rng.random() < 0.6,
+        read_early=rng.random() < 0.5,
+        turn_max_us=rng.choice((0, 0, 1, 10)) * MS,
+        # Where little is handed out at once, each helping must not take long.
+        apply_max_us=rng.choice((0, 1) if small else (0, 2, 20)) * MS,
+        rates=tuple(rng.randint(950, 1050) if skewed else 1000 for _ in voters),
+        propose_every_us=rng.choice((4, 15, 60)) * MS,
+        burst_max=rng.choice((1, 1, 5)),
+        data_bytes_max=rng.choice((8, 64, 400)),
+        append_bytes_max=rng.choice((1, 200, 1000)) if small else 1 << 20,
+        inflight_max=rng.choice((1, 2, 4)) if small else 64,
+        inflight_bytes_max=rng.choice((1, 500, 2000)) if small else 8 << 20,
+        uncommitted_bytes_max=rng.choice((1, 1000)) if small else 64 << 20,
+        apply_bytes_max=rng.choice((1, 500)) if small else 16 << 20,
+        cache_bytes_max=rng.choice((1, 300, 3000)) if small else 16 << 20,
+    )

@@ -1,0 +1,130 @@
+"""One seed from beginning to end."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from raftcore import EntryKind
+from tests.sim.faults import Faults
+from tests.sim.oracle import Violation
+from tests.sim.plan import ELECTION_TIMEOUT_MS, MS, draw
+from tests.sim.world import World
+
+SERVE_WITHIN_US = 30 * ELECTION_TIMEOUT_MS * MS
+"""How long a cluster may take to serve again once a majority works."""
+COMMANDS_SERVED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What a run was."""
+
+    seed: int
+    digest: int
+    events: int
+    entries: int
+    coverage: Counter[str]
+    serving_after_us: int
+    equal_after_us: int
+
+
+class SimulationFailed(Exception):
+    """A seed under which a promise is broken."""
+
+    def __init__(self, seed: int, world: World, cause: BaseException) -> None:
+        self.seed = seed
+        self.world = world
+        self.cause = cause
+        super().__init__(
+            f"Seed {seed} fails after {world.now_us / 1e6:.3f} simulated seconds, at event "
+            f"{world.events}: {type(cause).__name__}: {cause}\n"
+            f"Replay: {replay_line(seed)}"
+        )
+
+
+def replay_line(seed: int) -> str:
+    return f"python -m tests.sim 1 --first {seed} --trace"
+
+
+def run(seed: int) -> Result:
+    """Run a seed; raises `SimulationFailed`."""
+    rng = random.Random(seed)
+    plan = draw(rng)
+    world = World(seed, plan, rng)
+    try:
+        faults = Faults(world)
+        world.run_until(plan.fault_time_us)
+        faults.stop()
+        faults.leave(plan.remaining_trouble)
+        serving_us = _wait(world, _serves(world), "serve again")
+        faults.stop()
+        _wait(world, _serves(world), "serve with all nodes")
+        world.clients_active = False
+        equal_us = _wait(world, lambda: _equal(world), "become equal everywhere")
+    except Exception as error:
+        raise SimulationFailed(seed, world, error) from error
+    if len(plan.voters) == 1:
+        world.coverage["cluster of one"] += 1
+    return Result(
+        seed,
+        world.digest,
+        world.events,
+        len(world.oracle.committed),
+        world.coverage,
+        serving_us,
+        equal_us,
+    )
+
+
+def _wait(world: World, reached: Callable[[], bool], what: str) -> int:
+    start_us = world.now_us
+    while not reached():
+        if world.now_us > start_us + SERVE_WITHIN_US:
+            raise Violation(f"Liveness: the cluster does not {what}: {_state(world)}")
+        world.run_until(world.now_us + 5 * MS)
+    return world.now_us - start_us
+
+
+def _serves(world: World) -> Callable[[], bool]:
+    """Whether commands proposed from now on were committed, and a majority has applied them."""
+    committed = world.oracle.committed
+    seen = len(committed)
+    known = world.proposals
+    new: list[int] = []
+
+    def served() -> bool:
+        nonlocal seen
+        while seen < len(committed) and len(new) < COMMANDS_SERVED:
+            entry = committed[seen]
+            seen += 1
+            if entry.kind is EntryKind.COMMAND and int(entry.data.split()[0]) > known:
+                new.append(entry.index)
+        if len(new) < COMMANDS_SERVED:
+            return False
+        applied = sum(m.up and len(m.applied) >= new[-1] for m in world.machines.values())
+        return applied >= world.plan.majority
+
+    return served
+
+
+def _equal(world: World) -> bool:
+    """Whether all nodes have applied all that is committed, and equally."""
+    machines = list(world.machines.values())
+    if any(len(machine.applied) != len(world.oracle.committed) for machine in machines):
+        return False
+    if any(machine.applied != world.oracle.committed for machine in machines):
+        raise Violation("state machines differ at the same index")
+    return True
+
+
+def _state(world: World) -> str:
+    return "; ".join(
+        f"{m.id} {m.core.role.name} term {m.core.current_term} leader {m.core.leader} commit "
+        f"{m.core.commit_index} last {m.core.last_index} applied {len(m.applied)}"
+        if m.up
+        else f"{m.id} down"
+        for m in world.machines.values()
+    )

@@ -1,0 +1,48 @@
+"""The simulator, on as many seeds as a test run can bear; `make soak` runs more."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.sim.batch import run_batch
+from tests.sim.run import run
+
+SEEDS = int(os.environ.get("RAFT_SIM_SEEDS", "300"))
+HARD_SEEDS: tuple[int, ...] = ()
+"""Seeds that have found a mistake once."""
+
+
+def test_every_promise_holds_under_every_fault() -> None:
+    summary = run_batch(0, SEEDS)
+    assert not summary.failure, summary.failure
+    assert summary.missing == [], "these never happened, so nothing is known about them"
+
+
+def test_seeds_that_have_found_a_mistake_once() -> None:
+    for seed in HARD_SEEDS:
+        run(seed)
+
+
+@pytest.mark.parametrize("seed", [3, 4, 5])
+def test_the_same_seed_gives_the_same_run(seed: int) -> None:
+    program = f"from tests.sim.run import run; print(run({seed}))"
+    told = {
+        subprocess.run(
+            [sys.executable, "-c", program],
+            env={**os.environ, "PYTHONHASHSEED": hash_seed},
+            check=True,
+            capture_output=True,
+            text=True,
+        ).stdout
+        for hash_seed in ("1", "2")
+    }
+    assert len(told) == 1
+    assert f"digest={run(seed).digest}," in told.pop()
+
+
+def test_different_seeds_give_different_runs() -> None:
+    assert len({run(seed).digest for seed in range(10)}) == 10

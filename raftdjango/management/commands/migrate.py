@@ -1,0 +1,44 @@
+"""Django's `migrate`; on a replicated database under the group's migration lock.
+
+It may be started on every node at once, as deployments do: one works, the others wait, and then find
+nothing left to do.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.core.management.commands import migrate
+from django.db import connections
+
+from raftdjango.backends.sqlite3.migration_lock import migration_lock
+
+if TYPE_CHECKING:
+    from raftdjango.backends.sqlite3.migration_lock import HeldLock
+
+
+class Command(migrate.Command):
+    """As Django's."""
+
+    lock: HeldLock | None = None
+
+    def handle(self, *args: Any, **options: Any) -> Any:
+        """Migrate, as the only one in the group."""
+        replication = getattr(connections[options["database"]], "replication", None)
+        only_looks = options.get("plan") or options.get("check_unapplied")
+        if replication is None or only_looks:
+            return super().handle(*args, **options)
+        with migration_lock(replication, on_wait=self._say_wait) as self.lock:
+            try:
+                return super().handle(*args, **options)
+            finally:
+                self.lock = None
+
+    def _say_wait(self) -> None:
+        self.stderr.write("Another node is migrating this database; waiting for it to finish.")
+
+    def migration_progress_callback(self, action: str, *args: Any, **kwargs: Any) -> None:
+        """Django's reports; at each migration the lock is renewed."""
+        if self.lock is not None and action in {"apply_start", "unapply_start"}:
+            self.lock.renew()
+        super().migration_progress_callback(action, *args, **kwargs)

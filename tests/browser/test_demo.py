@@ -132,9 +132,10 @@ def test_cluster_page(demo: Demo, new_page: NewPage, picture: Picture, scheme: s
     page = new_page(color_scheme=scheme)
     log_in(page, demo, node_id=status["leader"])
     page.click("nav >> text=Admin")
-    page.click("#content-main >> text=Cluster")
+    page.click("#content-main tbody a[href$='/raftdjango/cluster/']")
     page.wait_for_selector(".raft-health")
-    assert page.locator("tbody th").all_inner_texts()[0].startswith("n1")
+    page.wait_for_load_state()
+    assert page.locator("#content-main tbody th").all_inner_texts()[0].startswith("n1")
     assert page.locator(".raft-health").all_inner_texts() == ["in step"] * 3
     assert page.locator("td:text-is('leader')").count() == 1
     assert "not compacted" in page.inner_text("#content-main")

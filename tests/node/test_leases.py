@@ -1,0 +1,134 @@
+"""Key leases: every key once, blocks at once where there are some, sizes that adapt."""
+
+from __future__ import annotations
+
+import pytest
+
+from raftdjango.applier import Applied
+from raftdjango.node.leases import Leases
+from raftdjango.node.limits import KEY_BLOCK_COUNT_MAX, KEY_LEASE_COUNT_MIN
+from raftdjango.node.proposals import Reason, Refusal
+from raftdjango.writeset import Verdict, VerdictKind, decode_command
+
+
+class Log:
+    """Stands for proposals: leases are granted when the test says so."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple] = []
+        self.next_key = 1
+        self.time = 100.0
+        self.leases = Leases(self, cluster_time_ms=lambda: 0, now=lambda: self.time)
+
+    def submit(self, proposal_id, command, *, deadline, settled):
+        self.asked.append((decode_command(command).body, settled))
+
+    def grant(self) -> int:
+        """Apply the oldest lease; its size."""
+        lease, settled = self.asked.pop(0)
+        verdict = Verdict(VerdictKind.APPLIED, first_key=self.next_key)
+        self.next_key += lease.count
+        settled(Applied(1, b"id", verdict, 0))
+        return lease.count
+
+    def refuse(self, end) -> None:
+        self.asked.pop(0)[1](end)
+
+    def lease(self, count: int, table: str = "t"):
+        got = []
+        self.leases.lease(table, count, deadline=self.time + 10, given=got.append)
+        return got
+
+
+@pytest.fixture
+def log() -> Log:
+    return Log()
+
+
+def test_nothing_at_hand_is_leased(log):
+    got = log.lease(5)
+    assert not got
+    assert log.grant() == KEY_LEASE_COUNT_MIN
+    assert got == [range(1, 6)]
+
+
+def test_blocks_never_overlap(log):
+    given = []
+    for _ in range(200):
+        got = log.lease(3)
+        while not got:
+            log.grant()
+        given += got[0]
+        if block := log.leases.take("t", 2):
+            given += block
+    assert len(given) == len(set(given))
+
+
+def test_take_never_waits_and_asks_for_more(log):
+    assert log.leases.take("t", 4) is None
+    assert len(log.asked) == 1
+    log.grant()
+    assert log.leases.take("t", 4) == range(1, 5)
+
+
+def test_one_lease_at_a_time_serves_all_who_wait(log):
+    first, second = log.lease(10), log.lease(10)
+    assert len(log.asked) == 1
+    log.grant()
+    assert first == [range(1, 11)]
+    assert not second, "only 6 keys were left"
+    log.grant()
+    assert len(second[0]) == 10
+
+
+def test_tables_have_their_own(log):
+    log.lease(1, "a")
+    log.lease(1, "b")
+    assert [lease.table for lease, _ in log.asked] == ["a", "b"]
+
+
+def test_more_than_a_lease_is_leased_in_one_piece(log):
+    got = log.lease(1000)
+    assert log.grant() == 1000
+    assert got == [range(1, 1001)]
+
+
+def test_no_block_is_longer_than_the_bound(log):
+    got = log.lease(10 * KEY_BLOCK_COUNT_MAX)
+    log.grant()
+    assert len(got[0]) == KEY_BLOCK_COUNT_MAX
+
+
+def test_leases_used_up_quickly_grow_and_lasting_ones_shrink(log):
+    sizes = []
+    for _ in range(4):
+        while log.leases.take("t", 8):
+            pass
+        sizes.append(log.grant())
+    assert sizes == sorted(set(sizes)), "each is larger"
+    log.time += 1000
+    while log.leases.take("t", 8):
+        pass
+    assert log.grant() < sizes[-1]
+
+
+def test_a_refusal_reaches_who_waits_and_the_next_asks_again(log):
+    got = log.lease(5)
+    log.refuse(Refusal(Reason.UNAVAILABLE, "no leader"))
+    assert got[0].reason is Reason.UNAVAILABLE
+    again = log.lease(5)
+    log.grant()
+    assert again == [range(1, 6)]
+
+
+def test_doubt_about_a_lease_is_no_doubt(log):
+    """A lease that was made all the same is a gap in the keys and nothing worse."""
+    got = log.lease(5)
+    log.refuse(Refusal(Reason.UNCERTAIN, "?"))
+    assert got[0].reason is Reason.UNAVAILABLE
+
+
+def test_a_verdict_other_than_applied_is_told(log):
+    got = log.lease(5)
+    log.refuse(Applied(1, b"id", Verdict(VerdictKind.CONFLICT, message="no such table: t"), 0))
+    assert "no such table" in got[0].message

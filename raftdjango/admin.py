@@ -24,7 +24,7 @@ STATUS_TIMEOUT_S = 0.7
 
 
 @admin.register(Cluster)
-class ClusterAdmin(admin.ModelAdmin):
+class ClusterAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     """No table stands behind it: the page asks this machine's raftnode."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
@@ -57,7 +57,7 @@ class ClusterAdmin(admin.ModelAdmin):
             "groups": [_group(alias) for alias in replicated_aliases()],
             **(extra_context or {}),
         }
-        request.current_app = self.admin_site.name  # type: ignore[attr-defined]
+        request.current_app = self.admin_site.name
         return TemplateResponse(request, "admin/raftdjango/cluster.html", context)
 
 

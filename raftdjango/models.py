@@ -9,13 +9,10 @@ They live in every replicated database; say which with `.using(alias)` where tha
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 TABLE_PREFIX = "raftdjango_"
 
@@ -64,7 +61,7 @@ class ProductModel(models.Model):
     class Meta:
         abstract = True
         managed = False
-        default_permissions: Sequence[str] = ()
+        default_permissions = ()
 
     def save(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Refuse."""

@@ -10,14 +10,14 @@ from demo_site.booking.models import Booking, City, Country, Event, Pair
 
 
 @admin.register(Country)
-class CountryAdmin(admin.ModelAdmin):
+class CountryAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     list_display = ("name", "code", "capital", "continent", "population")
     list_filter = ("continent",)
     search_fields = ("name", "code")
 
 
 @admin.register(City)
-class CityAdmin(admin.ModelAdmin):
+class CityAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     list_display = ("name", "country", "population", "timezone")
     list_select_related = ("country",)
     search_fields = ("folded_name", "name")
@@ -25,7 +25,7 @@ class CityAdmin(admin.ModelAdmin):
 
 
 @admin.register(Event)
-class EventAdmin(admin.ModelAdmin):
+class EventAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     list_display = ("title", "kind", "city", "starts_at", "seats", "seats_taken")
     list_filter = ("kind",)
     list_select_related = ("city__country",)
@@ -36,7 +36,7 @@ class EventAdmin(admin.ModelAdmin):
 
 
 @admin.register(Booking)
-class BookingAdmin(admin.ModelAdmin):
+class BookingAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     """For looking only: seats are booked and given back by `seats.py`, which keeps the count."""
 
     list_display = ("event", "seat", "user", "booked_at")
@@ -55,6 +55,6 @@ class BookingAdmin(admin.ModelAdmin):
 
 
 @admin.register(Pair)
-class PairAdmin(admin.ModelAdmin):
+class PairAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     list_display = ("key", "value", "updated_at")
     search_fields = ("key", "value")

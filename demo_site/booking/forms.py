@@ -43,7 +43,7 @@ class SeatsForm(forms.Form):
         return next((str(text) for errors in self.errors.values() for text in errors), "")
 
 
-class PairForm(forms.ModelForm):
+class PairForm(forms.ModelForm):  # type: ignore[type-arg]
     """A key and its value, typed by hand."""
 
     class Meta:

@@ -33,8 +33,8 @@ def check_folders(
 
 def _options(alias: str) -> tuple[dict[str, Any], bool]:
     """`OPTIONS["raft"]` and whether it is a dictionary."""
-    options = django_settings.DATABASES[alias].get("OPTIONS") or {}
-    raft = options.get("raft") or {}
+    options: Any = django_settings.DATABASES[alias].get("OPTIONS") or {}
+    raft = options.get("raft") or {} if isinstance(options, dict) else options
     return (raft, True) if isinstance(raft, dict) else ({}, False)
 
 

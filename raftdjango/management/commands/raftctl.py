@@ -6,7 +6,6 @@ next command to try.  Each verb is a method `handle_<verb>` with a parser of its
 
 from __future__ import annotations
 
-import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +32,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         """One parser a verb; the options that all have come from `common`."""
-        common = argparse.ArgumentParser(add_help=False)
+        common = CommandParser(add_help=False)
         common.add_argument("--json", action="store_true", help="print JSON, for programs")
         common.add_argument(
             "--database", metavar="ALIAS", help="which replicated database (default: the first)"

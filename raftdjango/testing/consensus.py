@@ -17,6 +17,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from django.db.backends.utils import strip_quotes
+
 from raftdjango.applier import Applier, LogEntry, expected_digest, open_database
 from raftdjango.backends.sqlite3.tables import quote
 from raftdjango.client import Outcome
@@ -165,6 +167,7 @@ class InProcessClient:
     def lease_keys(self, table: str, count: int, *, timeout_s: float) -> range:
         """The keys that stock Django would give: right behind those in use, no block kept back."""
         connection = self.wrapper.connection
+        table = strip_quotes(table)
         last = connection.execute(f"SELECT max(rowid) FROM main.{quote(table)}").fetchone()[0] or 0
         known = connection.execute(
             "SELECT 1 FROM main.sqlite_master WHERE name = 'sqlite_sequence'"

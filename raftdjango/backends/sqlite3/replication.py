@@ -9,6 +9,8 @@ from __future__ import annotations
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from django.db.backends.utils import strip_quotes
+
 from raftdjango.backends.keys import allocator_of
 from raftdjango.backends.sqlite3 import commit
 from raftdjango.backends.sqlite3.capture import Capture
@@ -142,7 +144,7 @@ class Replication:
         if self.speculation.state is State.IDLE and not self.capture.is_current:
             self.capture.renew()
         try:
-            return self.capture.spec(name).table
+            return self.capture.spec(strip_quotes(name)).table
         except NotReplicable:
             return None
 
@@ -166,7 +168,11 @@ class Replication:
             outcome = commit.propose_body(self, write_set)
             verdict = outcome.verdict
             moved = verdict.kind is VerdictKind.CONFLICT and verdict.message == "schema"
-            if not moved or attempt == SCHEMA_ATTEMPTS - 1 or self.table(table) != operations[0].table:
+            if (
+                not moved
+                or attempt == SCHEMA_ATTEMPTS - 1
+                or self.table(table) != operations[0].table
+            ):
                 commit.raise_verdict(outcome)
                 break
         return verdict
@@ -175,6 +181,27 @@ class Replication:
         """The replicated schema's version as the local database has it."""
         row = self.speculation.connection.execute(STATE_SQL).fetchone()
         return int(row[0])
+
+    def renew_view(self) -> bool:
+        """Let a block whose first write found no row go on at a fresh view; whether it is a newer one.
+
+        Call it after a write that changed nothing: the answer may be due to a view that had not yet
+        seen the row.  Then execute the statement again.
+        """
+        block = self.speculation.block
+        if (
+            block.renewed
+            or self.nested.active
+            or self.speculation.state is not State.WRITING
+            or len(self.capture.entries()) > len(block.locked)
+        ):
+            return False
+        # Once is enough: that view is newer than the block's beginning.
+        block.renewed = True
+        newer = self.speculation.renew(self.refresh)
+        if newer:
+            block.statements -= 1
+        return newer
 
     def note_blind_candidate(self, operation: BlindOperation) -> None:
         """Tell that the statement just executed in a block could have gone blind.
@@ -196,7 +223,7 @@ class Replication:
         with self.speculation.lock:
             self.speculation.check()
             for key in keys:
-                self.speculation.lock_row(table, key)
+                self.speculation.lock_row(strip_quotes(table), key)
 
     @contextmanager
     def as_statements(self) -> Iterator[None]:

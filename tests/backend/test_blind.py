@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from raftdjango.backends.sqlite3 import blind, commit
+from raftdjango.backends.sqlite3.key_source import table_inserted_without
 from raftdjango.backends.sqlite3.replication import Replication
 from raftdjango.conf import get_settings
 from raftdjango.exceptions import ClusterUnavailable, TransactionConflict
@@ -497,14 +498,14 @@ def test_keys_chosen_under_the_lock_lie_behind_all_leased_ones(
     def lease_keys(*args: Any, **kwargs: Any) -> range:
         raise ClusterUnavailable("no majority")
 
-    Place.objects.create(name="a")
+    leased = Place.objects.create(name="a").pk + 1000
     consensus = connection.replication.client.consensus
     monkeypatch.setattr(type(connection.replication.client), "lease_keys", lease_keys)
-    consensus.connection.execute("INSERT INTO raftdjango_key VALUES ('backend_place', 1000000)")
+    consensus.connection.execute("REPLACE INTO raftdjango_key VALUES ('backend_place', ?)", [leased])
     with transaction.atomic():
         Place.objects.filter(name="a").update(name="b")
-        assert Place.objects.create(name="c").pk == 1_000_000
-        assert Place.objects.create(name="d").pk == 1_000_001
+        assert Place.objects.create(name="c").pk == leased
+        assert Place.objects.create(name="d").pk == leased + 1
 
 
 @committed
@@ -663,6 +664,136 @@ def overtake(work: Callable[[], Any]) -> None:
 
     patch = pytest.MonkeyPatch()
     patch.setattr(commit, "propose", propose)
+
+
+@pytest.fixture
+def lagging(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[], Any]], None]:
+    """Lets this node see something that others did only once it asks for a fresh view."""
+
+    def lag(work: Callable[[], Any]) -> None:
+        client_type = type(connection.replication.client)
+        original = client_type.refresh
+
+        def refresh(self: Any, *, timeout_s: float) -> int:
+            monkeypatch.setattr(client_type, "refresh", original)
+            elsewhere(work)
+            return original(self, timeout_s=timeout_s)
+
+        monkeypatch.setattr(client_type, "refresh", refresh)
+
+    return lag
+
+
+@committed
+def test_a_session_made_elsewhere_can_be_saved_at_once(
+    lagging: Callable[..., None], proposed: list[list[str]]
+) -> None:
+    """Django saves it in a block, with an UPDATE that must find the row."""
+    lagging(lambda: NamedKey.objects.create(name="session", value="1"))
+    with transaction.atomic():
+        NamedKey(name="session", value="2").save(force_update=True)
+    assert NamedKey.objects.get().value == "2"
+    assert proposed == [["BlindInsert"], ["BlindUpdate"]]
+
+
+@committed
+def test_a_block_that_found_no_row_goes_on_with_what_it_had(
+    lagging: Callable[..., None], proposed: list[list[str]]
+) -> None:
+    NamedKey.objects.create(name="k")
+    lagging(lambda: None)
+    proposed.clear()
+    with transaction.atomic():
+        assert list(RandomKey.objects.all()) == []
+        with transaction.atomic():
+            assert NamedKey.objects.filter(pk="other").update(value="1") == 0
+            NamedKey.objects.create(name="other")
+        assert NamedKey.objects.filter(pk="k").delete() == (1, {"backend.NamedKey": 1})
+        assert NamedKey.objects.filter(pk="none").delete() == (0, {})
+    assert [named.pk for named in NamedKey.objects.all()] == ["other"]
+    assert proposed == [["Insert", "Delete"]]
+
+
+@committed
+def test_reads_before_a_write_that_found_no_row_must_still_hold(
+    lagging: Callable[..., None],
+) -> None:
+    lagging(lambda: NamedKey.objects.create(name="k"))
+    with pytest.raises(TransactionConflict), transaction.atomic():
+        assert not NamedKey.objects.exists()
+        NamedKey.objects.filter(pk="k").update(value="1")
+
+
+@committed
+def test_a_block_that_changed_no_row_proposes_nothing(proposed: list[list[str]]) -> None:
+    with transaction.atomic():
+        assert NamedKey.objects.filter(pk="k").update(value="1") == 0
+    assert proposed == []
+
+
+@committed
+def test_without_a_majority_a_block_is_not_told_that_a_row_is_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refresh(*args: Any, **kwargs: Any) -> int:
+        raise ClusterUnavailable("no majority")
+
+    monkeypatch.setattr(type(connection.replication.client), "refresh", refresh)
+    with transaction.atomic():
+        with pytest.raises(ClusterUnavailable), transaction.atomic():
+            NamedKey.objects.filter(pk="k").update(value="1")
+        NamedKey.objects.create(name="k", value="2")
+    assert NamedKey.objects.get().value == "2"
+
+
+# -- raw SQL that leaves the key to the database -------------------------------------------------
+
+
+RAW = {
+    "plain": "INSERT INTO backend_place (name) VALUES (%s)",
+    "quoted": 'insert or ignore into "backend_place" ("name") VALUES (%s)',
+    "schema": "INSERT INTO main.backend_place(name) SELECT %s",
+    "with": "WITH w AS (SELECT %s AS n) INSERT INTO backend_place (name) SELECT n FROM w",
+    "replace": "REPLACE INTO backend_place (name) VALUES (%s)",
+    "all columns": "INSERT INTO backend_place VALUES (NULL, %s)",
+}
+
+
+@both_ways
+@pytest.mark.parametrize("sql", RAW.values(), ids=RAW)
+def test_raw_sql_that_leaves_the_key_out_gets_keys_of_a_lease(
+    sql: str, monkeypatch: pytest.MonkeyPatch, _database: None
+) -> None:
+    first = Place.objects.create(name="before").pk + 1000
+    Place.objects.all().delete()
+
+    def lease_keys(self: Any, table: str, count: int, *, timeout_s: float) -> range:
+        assert table == "backend_place"
+        return range(first, first + count)
+
+    monkeypatch.setattr(type(connection.replication.client), "lease_keys", lease_keys)
+    with connection.cursor() as cursor:
+        cursor.execute(sql, ["a"])
+    assert Place.objects.get().pk == first
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(sql, ["b"])
+        cursor.execute("INSERT INTO backend_place (id, name) VALUES (5, 'c')")
+    assert Place.objects.get(name="c").pk == 5
+    assert Place.objects.get(name="b").pk > first
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "INSERT INTO t (id, name) VALUES (1, 'x')",
+        'INSERT INTO "t" ("name", "ID") VALUES (1, 2)',
+        "INSERT INTO unknown (name) VALUES (1)",
+        "UPDATE t SET name = 'INSERT INTO'",
+        "DELETE FROM t",
+    ],
+)
+def test_other_sql_needs_no_keys(sql: str) -> None:
+    assert table_inserted_without(sql, lambda name: "id" if name == "t" else None) is None
 
 
 # -- select_for_update --------------------------------------------------------------------------

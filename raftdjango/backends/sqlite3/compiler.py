@@ -250,7 +250,9 @@ class _ByKey(_TextOnce):
             row_count = replication.propose_blind(operation, table=table.name).row_count
             return row_count if result_type == ROW_COUNT else 0
         row_count = execute(result_type)
-        if operation is not None and result_type == ROW_COUNT:
+        if row_count == 0 and operation is not None and replication.renew_view():
+            row_count = execute(result_type)
+        if operation is not None and row_count and result_type == ROW_COUNT:
             replication.note_blind_candidate(replace(operation, expected_rows=row_count))
         return row_count
 

@@ -9,6 +9,7 @@ ones meanwhile, which is a conflict at commit; the next commit brings a block, s
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from typing import TYPE_CHECKING, Any
 
@@ -16,12 +17,20 @@ from raftdjango.conf import get_settings
 from raftdjango.exceptions import ClusterUnavailable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from raftdjango.backends.sqlite3.base import DatabaseWrapper
 
 LEASE_UNDER_LOCK_S = 0.05
 """Long enough for a node that has keys at hand, too short for the applier to lose patience."""
 RAW_BLOCK = 64
 """Keys set aside for a raw INSERT, which does not say how many rows it will write."""
+
+_INSERT = re.compile(
+    r'\b(?:INSERT(?:\s+OR\s+\w+)?|REPLACE)\s+INTO\s+(?:"?main"?\s*\.\s*)?'
+    r'(?:"(?P<quoted>(?:[^"]|"")+)"|(?P<plain>\w+))\s*(?:\((?P<columns>[^)]*)\))?',
+    re.IGNORECASE,
+)
 
 
 def draw_keys(
@@ -53,16 +62,38 @@ def raise_local_sequence(connection: DatabaseWrapper, table: str) -> None:
     """Have SQLite choose its next keys for `table` from a block that is nobody else's.
 
     For SQL that leaves the key of an AUTOINCREMENT table out.  Call it in the transaction that the
-    statement runs in, with `sqlite_sequence` writable.  The raise is undone with the transaction; a
-    statement that writes more rows than the block has keys runs into keys that others may be given.
+    statement runs in, which undoes it.  A statement that writes more rows than the block has keys
+    runs into keys that others may be given, which is a conflict.
     """
-    (first, *_) = draw_keys(connection, table, "rowid", RAW_BLOCK, probe=True)
+    replication = connection.replication
     raw = _raw(connection)
-    raised = raw.execute(
-        "UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = ?", (first - 1, table)
-    )
-    if not raised.rowcount:
-        raw.execute("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", (table, first - 1))
+    locked = replication.holds_write_lock()
+    timeout_s = LEASE_UNDER_LOCK_S if locked else get_settings().commit_timeout_s
+    try:
+        first = replication.client.lease_keys(table, RAW_BLOCK, timeout_s=timeout_s).start
+    except ClusterUnavailable:
+        if not locked:
+            raise
+        first = next_local_key(raw, table, "rowid")
+    with replication.capture.guard.unlocked():
+        raised = raw.execute(
+            "UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = ?", (first - 1, table)
+        )
+        if not raised.rowcount:
+            raw.execute("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", (table, first - 1))
+
+
+def table_inserted_without(sql: str, key_of: Callable[[str], str | None]) -> str | None:
+    """The table that an INSERT in SQL writes without naming its key, where `key_of` knows one."""
+    found = _INSERT.search(sql)
+    if found is None:
+        return None
+    table = found["quoted"].replace('""', '"') if found["quoted"] else found["plain"]
+    key = key_of(table)
+    if key is None:
+        return None
+    columns = (found["columns"] or "").lower().replace('"', " ").replace(",", " ").split()
+    return None if key.lower() in columns else table
 
 
 def next_local_key(raw: sqlite3.Connection, table: str, column: str) -> int:

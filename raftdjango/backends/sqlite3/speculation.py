@@ -69,6 +69,7 @@ class Block:
     foreign_keys_off: bool = False
     statements: int = 0
     """Executed in it, savepoints not counted."""
+    renewed: bool = False
     failed: list[tuple[str, Any, bool]] = field(default_factory=list)
     """Statements that met an `IntegrityError`: SQL, parameters, whether many."""
     failed_too_often: bool = False
@@ -213,10 +214,22 @@ class Speculation:
                 raise _not_set_up(error) from error
         return True
 
-    def _begin_again(self) -> None:
+    def renew(self, refresh: Callable[[], int]) -> bool:
+        """Go on at the view that `refresh` waits for, if nothing was written yet; is it newer?"""
+        seen_at, before = self.block.applied_index, self._data_version()
+        # Without the lock: what is waited for has to be applied here.
+        self._end_keeping_block()
+        try:
+            refresh()
+        finally:
+            self._begin_again(before)
+            self._writing()
+        return self.block.applied_index != seen_at
+
+    def _begin_again(self, before: int | None = None) -> None:
         """Leave the snapshot for the newest one, and see that the block would have come so far on it."""
         block = self.block
-        before = self._data_version()
+        before = self._data_version() if before is None else before
         with self.guard.unlocked():
             self.connection.rollback()
         self.capture.undone()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from raftdjango.backends.sqlite3 import commit, journal
 from raftdjango.backends.sqlite3.classify import Kind, classify, savepoint_name
 from raftdjango.backends.sqlite3.cursor import storage_parameters
+from raftdjango.backends.sqlite3.key_source import raise_local_sequence, table_inserted_without
 from raftdjango.backends.sqlite3.speculation import Speculation, State
 from raftdjango.conf import get_settings
 from raftdjango.exceptions import NotReplicable, TransactionConflict
@@ -112,6 +113,9 @@ class Statements:
     def _speculate(self, statement: Statement) -> None:
         """Execute a write on the local database, captured."""
         if statement.kind is Kind.WRITE and not self.as_statements:
+            table = table_inserted_without(statement.sql, self._key_chosen_by_sqlite)
+            if table is not None:
+                raise_local_sequence(self.replication.wrapper, table)
             self.speculation.run(statement.run)
             return
         self._as_statement(statement)
@@ -130,6 +134,14 @@ class Statements:
         sql = statement.cursor.driver_sql(statement.sql, statement.params)
         for params in statement.params if statement.many else [statement.params]:
             journal.note_statement(capture, sql, storage_parameters(params), pins)
+
+    def _key_chosen_by_sqlite(self, name: str) -> str | None:
+        """The AUTOINCREMENT column of a table, if it has one."""
+        try:
+            spec = self.speculation.capture.spec(name)
+        except NotReplicable:
+            return None
+        return spec.rowid_key if spec.autoincrement else None
 
     def _autocommit(self, statement: Statement) -> None:
         """A transaction of its own, executed again when another one came first.

@@ -268,6 +268,9 @@ class Group:
             self.applier.observe_members = not self.formation.is_complete
             if self.forming.evicted:
                 self._node_failure(self.forming.evicted)
+        for applied in batch.applied:
+            if applied.proposal_id is not None:
+                self._intake.applied(applied.proposal_id)
         self.proposals.on_applied(batch)
         self.consensus.applied(batch.last_index)
 

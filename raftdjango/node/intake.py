@@ -1,8 +1,10 @@
 """The leader's side of proposals: append each id once, and say where it is.
 
 A sender repeats itself when an answer is late.  The applier meets a repeated id with the stored
-outcome, so a repeat costs an entry and nothing more; here it does not even cost that, as long as
-the leader remembers the id.
+outcome, so a repeat costs an entry and nothing more; while the first is on its way it does not even
+cost that.  Once it is applied, a repeat must become an entry again: whoever asks has not met the
+first (its node was restarted, or its worker has changed nodes), and only an entry brings it the
+outcome.
 """
 
 from __future__ import annotations
@@ -72,6 +74,10 @@ class Intake:
             return Refused.TRANSFERRING if refusal.reason == "transferring" else Refused.BUSY
         self._remember(proposal_id, placed)
         return placed
+
+    def applied(self, proposal_id: bytes) -> None:
+        """Its entry is applied: see above."""
+        self._recent.pop(proposal_id, None)
 
     def forget(self) -> None:
         """Role or term changed: what an earlier term appended may have been replaced since."""

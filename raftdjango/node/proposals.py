@@ -202,10 +202,12 @@ class Proposals:
         if waiting is None or term < waiting.term:
             return
         self._forget_place(waiting)
-        waiting.term = term
         if index <= self._ground.applied_index:
-            self._place(waiting)  # That place was applied with another id, or it were settled.
+            # It was applied here before it was asked for here, or lost its place to another.  The
+            # leader's own applier may be behind, so it gets a moment before it is asked again.
+            waiting.retry_at = self._now() + self._jitter(BUSY_RETRY_S)
             return
+        waiting.term = term
         waiting.index = index
         self._by_index[index] = proposal_id
 

@@ -172,12 +172,10 @@ class Cluster:
             return connection.execute(sql).fetchall()
 
 
-def command(
-    body: Any, *, client: SocketClient, proposal_id: bytes | None = None
-) -> tuple[bytes, bytes]:
+def command(body: Any, *, client: SocketClient, expires_in_ms: int = 20_000) -> tuple[bytes, bytes]:
     """(proposal id, encoded command) that expires as a worker's would."""
-    proposal_id = proposal_id or proposal_ids.next()
-    expires_at_ms = client.cluster_time_ms() + 20_000
+    proposal_id = proposal_ids.next()
+    expires_at_ms = client.cluster_time_ms() + expires_in_ms
     return proposal_id, encode_command(Command(proposal_id, expires_at_ms, body))
 
 

@@ -39,6 +39,14 @@ def test_a_repeated_id_is_answered_with_its_place(core):
     assert core.entries == [b"1", b"2"]
 
 
+def test_a_repeat_of_what_is_applied_is_an_entry_again(core):
+    """Only an entry brings the outcome to a node that met the first before it was asked."""
+    intake = intake_of(core)
+    intake.append(b"a", b"1")
+    intake.applied(b"a")
+    assert intake.append(b"a", b"1") == (2, 1)
+
+
 def test_another_term_forgets_places(core):
     intake = intake_of(core)
     intake.append(b"a", b"1")

@@ -151,6 +151,8 @@ def test_an_acceptance_for_a_place_already_applied_sends_again(ground):
     ground.submit(b"a")
     ground.apply([b"somebody else's"])
     ground.proposals.on_accepted(b"a", 1, 1)
+    assert len(ground.forwarded) == 1, "a leader whose applier is behind is not asked in a loop"
+    ground.pass_time(0.3)
     assert ground.forwarded == [("other", b"a")] * 2
 
 

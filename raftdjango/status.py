@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from raftdjango.client import NodeClient
 
+START_COMMAND = "manage.py raftnode"
 LAG_ENTRIES_MAX = 1000
 """A member that lacks more entries than these is shown as behind."""
 
@@ -74,11 +75,19 @@ def ask(alias: str, *, timeout_s: float) -> dict[str, Any]:
     try:
         return _client(alias).status(timeout_s=timeout_s)
     except (ReplicationError, OSError) as error:
-        reason = str(error).removeprefix("Nothing was written: ")
-        raise Unreachable(
-            gettext("The raftnode of this machine gives no status: %(reason)s.")
-            % {"reason": reason.rstrip(".")}
-        ) from error
+        raise Unreachable(_explained(error)) from error
+
+
+def _explained(error: Exception) -> str:
+    """Why there is no status, and what to try next."""
+    # The client's errors are those of a write, which this was not.
+    reason = str(error).removeprefix("Nothing was written: ").rstrip(".")
+    text = gettext("The raftnode of this machine gives no status: %(reason)s.") % {"reason": reason}
+    if START_COMMAND not in reason:
+        text += " " + gettext("Is it running? Start it with: %(command)s.") % {
+            "command": START_COMMAND
+        }
+    return text
 
 
 def _client(alias: str) -> NodeClient:

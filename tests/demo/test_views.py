@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 from unittest import mock
 
@@ -54,6 +55,11 @@ class PagesTests(TestCase):
             assert "A Quorum of Owls" in self.text(url + found), found
         for missed in ("?q=quito", "?q=owls&kind=sport"):
             assert "A Quorum of Owls" not in self.text(url + missed), missed
+
+    def test_all_kinds_is_one_click_away(self) -> None:
+        """An empty link would lead to the page that one is on."""
+        page = self.text(reverse("booking:events") + "?kind=talk")
+        assert re.search(r'class="chip" href="/\??">All<', page)
 
     def test_cities(self) -> None:
         page = self.text(reverse("booking:cities") + "?q=sao")

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -48,7 +52,8 @@ def test_follower_does_not_pretend_to_know() -> None:
     with raftnode_says(FOLLOWER_STATUS):
         lines = raftctl("status").splitlines()
     assert "asked n2, follower in term 7; leader: n1" in lines
-    assert lines[-1].split()[3:] == ["-", "-", "-", "not", "known", "here"]
+    assert lines[-3].split()[3:] == ["-", "-", "-", "not", "known", "here"]
+    assert lines[-1] == "Only the leader hears from every node. For more, ask on n1."
 
 
 def test_no_leader_is_said() -> None:
@@ -89,9 +94,25 @@ def test_no_replicated_database(settings: Any) -> None:
     assert caught.value.returncode == 2
 
 
-def test_no_verb_is_a_usage_error() -> None:
-    with pytest.raises(CommandError, match="verb"):
-        raftctl()
+@pytest.mark.parametrize(
+    "arguments", [[], ["dance"], ["status", "--database", "plain"], ["status", "--timeout", "0.1"]]
+)
+def test_shell_sees_exit_code_2(arguments: list[str], tmp_path: Path) -> None:
+    """Wrong usage, and a raftnode that is not there; without a traceback."""
+    environment = {**os.environ, "DJANGO_SETTINGS_MODULE": "demo_site.settings"}
+    done = subprocess.run(
+        [sys.executable, "manage.py", "raftctl", *arguments],
+        env={**environment, "DEMO_FOLDER": str(tmp_path), "DEMO_ENGINE": ""},
+        cwd=Path(__file__).resolve().parents[2],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 2, done.stderr
+    assert done.stdout == ""
+    assert done.stderr
+    assert "Traceback" not in done.stderr
 
 
 class TestHealth:

@@ -61,9 +61,7 @@ class Command(BaseCommand):
         try:
             status = cluster_status.ask(alias, timeout_s=timeout)
         except cluster_status.Unreachable as error:
-            raise CommandError(
-                f"{error}\nStart it on this machine: manage.py raftnode", returncode=UNREACHABLE
-            ) from None
+            raise CommandError(str(error), returncode=UNREACHABLE) from None
         self.stdout.write(_dumps(status) if json else self._readable(alias, status))
 
     def _readable(self, alias: str, status: Mapping[str, Any]) -> str:
@@ -93,7 +91,10 @@ class Command(BaseCommand):
             ]
             for member in cluster_status.members(status)
         ]
-        return "\n".join([*lines, "", table(headings, rows, right={"match", "lag"})])
+        lines += ["", table(headings, rows, right={"match", "lag"})]
+        if status.get("leader") not in {None, status.get("node")}:
+            lines += ["", f"Only the leader hears from every node. For more, ask on {leader}."]
+        return "\n".join(lines)
 
 
 def _replicated(database: str | None) -> str:

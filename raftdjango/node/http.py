@@ -39,6 +39,8 @@ logger = logging.getLogger("raftdjango.node")
 URLCONF = "raftdjango.api.urls"
 BODY_BYTES_MAX = 4 * 1024 * 1024
 """Longest body of a request; peers cut what is larger into fragments."""
+HEAD_BYTES_MAX = 64 * 1024
+HEAD_S = 30.0
 BODY_S = 30.0
 """A body must be there by then."""
 CONNECTIONS_MAX = 512
@@ -71,6 +73,7 @@ class NodeRequest(HttpRequest):
     """A request whose body has been read."""
 
     def __init__(self, scope: Scope, body: bytes, server: HttpServer) -> None:
+        super().__init__()
         self.method = scope["method"]
         self.path = self.path_info = scope["path"]
         self.META = {"REQUEST_METHOD": self.method, "PATH_INFO": self.path, REQUEST_KEY: server}
@@ -79,17 +82,11 @@ class NodeRequest(HttpRequest):
         self.META["CONTENT_LENGTH"] = str(len(body))
         self.content_type = self.META.get("CONTENT_TYPE", "")
         self.content_params: dict[str, str] = {}
-        self.GET = QueryDict(scope["query_string"]) if scope["query_string"] else _NO_QUERY
-        self.POST = _NO_QUERY
-        self.COOKIES = {}
-        self.resolver_match = None
+        if scope["query_string"]:
+            self.GET = QueryDict(scope["query_string"])
         self._read_started = False
         self._body = body
         self._stream = BytesIO(body)
-        self._messages = None
-
-
-_NO_QUERY = QueryDict("")
 
 
 @lru_cache(maxsize=256)
@@ -99,7 +96,39 @@ def _meta_key(name: bytes) -> str:
 
 
 class _Protocol(HttpToolsProtocol):
-    """uvicorn's, with refusals in JSON."""
+    """uvicorn's, with refusals in JSON, and with bounds on size and time of a request's head."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._head_bytes = 0
+        self._in_head = True
+        self._patience = self.loop.call_later(HEAD_S, self._out_of_patience)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._patience.cancel()
+        super().connection_lost(exc)
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        if self._in_head:
+            self._head_bytes += len(data)
+            if self._head_bytes > HEAD_BYTES_MAX and not self.transport.is_closing():
+                self.send_400_response("The request's head is too long.")
+
+    def on_headers_complete(self) -> None:
+        self._patience.cancel()
+        self._in_head = False
+        super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        self._head_bytes = 0
+        self._in_head = True
+        super().on_message_complete()
+
+    def _out_of_patience(self) -> None:
+        """The first head never came; between later ones uvicorn's keep-alive timer runs."""
+        if not self.transport.is_closing():
+            self.transport.close()
 
     def send_400_response(self, msg: str) -> None:
         body = _json_body("malformed", msg)

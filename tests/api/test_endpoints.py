@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
+import errno
 import json
-import os
 import random
 import socket
 from typing import TYPE_CHECKING, Any
@@ -271,6 +272,31 @@ class TestBadBytes:
 
         with_node(scenario)
 
+    def test_a_head_without_end(self) -> None:
+        def scenario(n2: Node, n1: Caller) -> None:
+            for line in (b"X-A: " + b"a" * 200_000, b"X-B: b\r\n" * 30_000):
+                with socket.create_connection(n2.server.address, 10) as sock:
+                    sock.settimeout(10)
+                    sock.sendall(b"GET /raft/v1/health/live HTTP/1.1\r\n")
+                    with contextlib.suppress(ConnectionError):
+                        sock.sendall(line)
+                        assert b" 400 " in sock.makefile("rb").readline()
+            still_serves(n2, n1)
+
+        with_node(scenario)
+
+    def test_a_head_that_never_comes(self, monkeypatch: Any) -> None:
+        monkeypatch.setattr("raftdjango.node.http.HEAD_S", 0.05)
+
+        def scenario(n2: Node, n1: Caller) -> None:
+            with socket.create_connection(n2.server.address, 10) as sock:
+                sock.settimeout(10)
+                sock.sendall(b"GET /raft")
+                assert sock.recv(100) == b""
+            still_serves(n2, n1)
+
+        with_node(scenario)
+
     def test_random_bytes_and_headers(self) -> None:
         def scenario(n2: Node, n1: Caller) -> None:
             dice = random.Random(7)
@@ -410,8 +436,11 @@ class TestBinding:
         with pytest.raises(StartRefused, match="LISTEN"):
             bind("192.0.2.1", 7001, secret="x")
 
-    @pytest.mark.skipif(os.geteuid() == 0, reason="root may bind any port")
-    def test_a_privileged_port(self) -> None:
+    def test_a_privileged_port(self, monkeypatch: Any) -> None:
+        def refuse(self: socket.socket, address: Any) -> None:
+            raise PermissionError(errno.EACCES, "Permission denied")
+
+        monkeypatch.setattr(socket.socket, "bind", refuse)
         with pytest.raises(StartRefused, match="1023"):
             bind("127.0.0.1", 1, secret="x")
 

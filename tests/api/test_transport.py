@@ -207,9 +207,11 @@ def test_forming_is_asked_before_anything_reaches_the_node() -> None:
             n1.transport.send("n2", RequestVoteResponse(1, "n1", True))
             await until(lambda: n2.group.items)
             assert n2.group.items == [RequestVoteResponse(1, "n1", True)]
-            # The answer told n1 of the cluster: from now on it is silent.
+            await until(lambda: not n1.forming.lets_out(vote))
+            outbox = n1.transport._links["n2"].control.outbox
+            await until(lambda: outbox.idle)
             n1.transport.send("n2", vote)
-            assert n1.transport._links["n2"].control.outbox.idle
+            assert outbox.idle
 
     asyncio.run(main())
 
@@ -269,5 +271,55 @@ def test_entries_keep_their_order_under_load() -> None:
             await until(lambda: len(n2.group.items) > 300)
             indexes = [item.entries[0].index for item in n2.group.items]
             assert indexes == sorted(indexes)
+
+    asyncio.run(main())
+
+
+def test_a_wiped_node_is_told_even_by_a_refusal(caplog: pytest.LogCaptureFixture) -> None:
+    async def main() -> None:
+        async with running(make_node("n1"), make_node("n2")) as (n1, n2):
+            n1.forming.has_formed(b"X" * 16, dict(n1.forming.nodes))
+            n1.forming.has_bound("n2", b"the former one..")
+            vote = RequestVote(1, "n2", 0, 0)
+            n2.transport.send("n1", vote)
+            await until(lambda: n2.group.lost)
+            assert not n1.group.items
+            await until(lambda: not n2.forming.lets_out(vote))
+
+    with caplog.at_level("WARNING", "raftdjango.node"):
+        asyncio.run(main())
+    assert "Bring the former DATA_DIR and database file back" in caplog.text
+
+
+def test_nothing_of_a_wiped_node_is_believed_in_an_answer_either() -> None:
+    async def main() -> None:
+        async with running(make_node("n1"), make_node("n2")) as (n1, n2):
+            loop = asyncio.get_running_loop()
+            n1.forming.has_bound("n2", b"the former one..")
+            n2.group.on_arrival = lambda *_: loop.call_soon(
+                n2.transport.send, "n1", RequestVoteResponse(1, "n2", True)
+            )
+            n1.transport.send("n2", RequestVote(1, "n1", 0, 0))
+            await until(lambda: n2.group.items)
+            await until(lambda: n1.transport._links["n2"].refused == "other_incarnation")
+            assert not n1.group.items
+
+    asyncio.run(main())
+
+
+def test_over_ipv6() -> None:
+    async def main() -> None:
+        n1, n2 = make_node("n1", listen="[::1]:0"), make_node("n2", listen="[::1]:0")
+        await n1.listen()
+        await n2.listen()
+        urls = {n.settings.node_id: f"http://[::1]:{n.server.address[1]}" for n in (n1, n2)}
+        await n1.join(urls)
+        await n2.join(urls)
+        try:
+            n1.transport.send("n2", heartbeat())
+            await until(lambda: n2.group.items)
+        finally:
+            await n1.stop()
+            await n2.stop()
 
     asyncio.run(main())

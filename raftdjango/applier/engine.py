@@ -322,8 +322,11 @@ class Applier:
     def _run(self, write_set: WriteSet, statements: list[Statement]) -> Verdict:
         resets = any("sqlite_sequence" in each.sql.lower() for each in statements)
         counters = sequences(self._schema) if resets else {}
-        with deferred_actions(self._connection, self._schema, on=self._foreign_keys is not False):
+        if self._foreign_keys is False:
             verdict = self._operations.run(write_set)
+        else:
+            with deferred_actions(self._connection, self._schema):
+                verdict = self._operations.run(write_set)
         if statements:
             # A rename shows its new name to no authorizer.
             if strangers := tables.strangers(self._connection):

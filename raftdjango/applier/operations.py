@@ -213,42 +213,44 @@ class Operations:
         plan = self.plan(first.table)
         self._check_key_choice(plan, operations)
         asked = (*(plan.table.columns[place] for place in first.returning), *first.returning_names)
-        # Foreign keys among the columns left to their defaults are learnt from the row itself.
-        needed = plan.has_foreign_keys and bool(plan.outgoing)
-        columns = (*plan.table.columns, *plan.extra) if needed else ()
+        # Foreign keys among columns that are left to their defaults are learnt from the row itself.
+        known = not plan.outgoing or plan.knows_references(first.columns)
+        columns = () if known else (*plan.table.columns, *plan.extra)
         sql = plan.insert(first.columns, (*asked, *columns))
         self.row_count = 1
-        if not asked and not needed and len(operations) > 1:
-            self._cursor.executemany(sql, [each.values for each in operations])
-        elif not asked and not needed:
-            self._cursor.execute(sql, first.values)
-        else:
+        if asked or columns:
             for each in operations:
                 (row,) = self._cursor.execute(sql, each.values).fetchall()
                 if asked:
                     self.rows.append(row[: len(asked)])
-                if needed:
+                if columns:
                     self.references.written(plan, (row[len(asked) :],))
+        elif len(operations) == 1:
+            self._cursor.execute(sql, first.values)
+        else:
+            self._cursor.executemany(sql, [each.values for each in operations])
+        if plan.outgoing and known:
+            rows = [plan.spread(each.columns, each.values) for each in operations]
+            self.references.written(plan, rows)
         for each in operations:
             if each.expected_rows not in (None, 1):
                 raise conflict(plan.table, (), ROWS)
 
     def _check_key_choice(self, plan: Plan, operations: Sequence[BlindInsert]) -> None:
         """Behind the highest key there is, SQLite draws one at random, or says the disk is full."""
-        place = plan.table.key[0]
-        for each in operations:
-            if place not in each.columns or each.values[each.columns.index(place)] is None:
-                declared = plan.declared
-                if declared is None or not declared.integer_key:
-                    return
-                if highest_key(self._schema, declared) >= INTEGER_MAX:
-                    raise Refused(
-                        Verdict(
-                            VerdictKind.OPERATIONAL_ERROR,
-                            table=plan.table.name,
-                            message=f"table {plan.table.name} has no keys left",
-                        )
-                    )
+        place, columns = plan.table.key[0], operations[0].columns
+        if place in columns:
+            at = columns.index(place)
+            if all(each.values[at] is not None for each in operations):
+                return
+        declared = plan.declared
+        if declared is None or not declared.integer_key:
+            return
+        if highest_key(self._schema, declared) + len(operations) > INTEGER_MAX:
+            message = f"table {plan.table.name} has no keys left"
+            raise Refused(
+                Verdict(VerdictKind.OPERATIONAL_ERROR, table=plan.table.name, message=message)
+            )
 
     def _blind_update(self, operation: BlindUpdate) -> None:
         plan = self.plan(operation.table)

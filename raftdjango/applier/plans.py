@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from raftdjango.applier.faults import Refused
 from raftdjango.applier.tables import PREFIX, quote
-from raftdjango.writeset import Row, Table, Verdict, VerdictKind
+from raftdjango.writeset import Row, Table, Value, Verdict, VerdictKind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,7 +55,9 @@ class Plan:
         self.select = f"SELECT {read} FROM {self.name}"
         self.select_by_key = f"{self.select} WHERE {self.where}"
         self.delete_by_key = f"DELETE FROM {self.name} WHERE {self.where}"
-        self.insert_whole = self.insert(tuple(range(len(table.columns))))
+        self._known: dict[tuple[int, ...], bool] = {}
+        self._all = tuple(range(len(table.columns)))
+        self.insert_whole = self.insert(self._all)
 
     def _links(
         self, outgoing: Sequence[ForeignKey], incoming: Sequence[ForeignKey]
@@ -73,6 +75,23 @@ class Plan:
         own = [link(k, () if k.broken else k.columns) for k in outgoing]
         others = [link(k, () if k.broken else k.parent_columns) for k in incoming]
         return own, others
+
+    def knows_references(self, columns: tuple[int, ...]) -> bool:
+        """Are the values of all foreign keys of the table among these columns?"""
+        known = self._known.get(columns)
+        if known is None:
+            needed = {place for link in self.outgoing for place in link.positions}
+            known = self._known[columns] = needed.issubset(columns)
+        return known
+
+    def spread(self, columns: tuple[int, ...], values: Row) -> Row:
+        """Values of some columns at their places in a whole row."""
+        if columns == self._all:
+            return values
+        row: list[Value] = [None] * len(self._all)
+        for place, value in zip(columns, values, strict=True):
+            row[place] = value
+        return tuple(row)
 
     @property
     def declared(self) -> TableSchema | None:

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def deferred_actions(connection: sqlite3.Connection, schema: Schema, *, on: bool) -> Iterator[None]:
+def deferred_actions(connection: sqlite3.Connection, schema: Schema) -> Iterator[None]:
     """Where SQLite's own checks are on: let captured rows pass in the order of the capture.
 
     ON UPDATE CASCADE changes the child before the parent, which an immediate foreign key refuses.
     """
-    if not (on and schema.has_update_actions()):
+    if not schema.has_update_actions():
         yield
         return
     ((before,),) = schema.rows("PRAGMA defer_foreign_keys")

@@ -12,6 +12,7 @@ from raftdjango.writeset.codec import (
     encode_command,
     encode_verdict,
 )
+from raftdjango.writeset.digests import expected_digest, tables_digest, user_tables
 from raftdjango.writeset.errors import MalformedCommand
 from raftdjango.writeset.parts import (
     Barrier,
@@ -38,6 +39,7 @@ from raftdjango.writeset.parts import (
     VerdictKind,
     WriteSet,
 )
+from raftdjango.writeset.pinning import Pinning, unpinnable
 from raftdjango.writeset.rows import pack_row, row_digest, storage_row, unpack_row
 
 __all__ = [
@@ -55,6 +57,7 @@ __all__ = [
     "MalformedCommand",
     "MigrationLock",
     "Operation",
+    "Pinning",
     "Pins",
     "Row",
     "Statement",
@@ -69,8 +72,12 @@ __all__ = [
     "decode_verdict",
     "encode_command",
     "encode_verdict",
+    "expected_digest",
     "pack_row",
     "row_digest",
     "storage_row",
+    "tables_digest",
     "unpack_row",
+    "unpinnable",
+    "user_tables",
 ]

@@ -172,18 +172,22 @@ def _decode_write_set(message: pb.WriteSet) -> WriteSet:
     )
 
 
-_PLAIN = {
-    kind: pb.Verdict(kind=int(kind)).SerializeToString(deterministic=True)  # type: ignore[arg-type]
-    for kind in VerdictKind
-}
-_PLAIN_VERDICTS = {data: Verdict(kind) for kind, data in _PLAIN.items()}
+@lru_cache(maxsize=256)
+def _plain(kind: VerdictKind, row_count: int) -> bytes:
+    """Nearly all verdicts are one of these."""
+    message = pb.Verdict(kind=int(kind), row_count=row_count)  # type: ignore[arg-type]
+    return message.SerializeToString(deterministic=True)
+
+
+_APPLIED = Verdict(VerdictKind.APPLIED)
 
 
 def encode_verdict(verdict: Verdict) -> bytes:
     """The bytes of a verdict, as stored by proposal id and as answered."""
-    plain = _PLAIN_VERDICTS[_PLAIN[verdict.kind]]
-    if verdict == plain:
-        return _PLAIN[verdict.kind]
+    if not (verdict.message or verdict.rows or verdict.table or verdict.key) and not (
+        verdict.first_key or verdict.granted
+    ):
+        return _plain(verdict.kind, verdict.row_count)
     return pb.Verdict(
         kind=int(verdict.kind),  # type: ignore[arg-type]
         table=verdict.table,
@@ -198,8 +202,8 @@ def encode_verdict(verdict: Verdict) -> bytes:
 
 def decode_verdict(data: bytes) -> Verdict:
     """The verdict in these bytes; raises `MalformedCommand`."""
-    if plain := _PLAIN_VERDICTS.get(data):
-        return plain
+    if data == b"\x08\x01":
+        return _APPLIED
     message: Any = _parse(pb.Verdict, data, "verdict")
     try:
         kind = VerdictKind(message.kind)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from raftdjango.writeset import entry_pb2 as pb
@@ -169,22 +170,27 @@ def _before(message: pb.Operation, *, may_be_empty: bool = False) -> bytes:
     return before
 
 
-def _positions(positions: Sequence[int], table: Table) -> tuple[int, ...]:
+@lru_cache(maxsize=4096)
+def _positions(positions: tuple[int, ...], table: Table) -> tuple[int, ...]:
     if positions and (
         max(positions) >= len(table.columns) or len(set(positions)) != len(positions)
     ):
         raise MalformedCommand(f"Columns of {table.name!r} are named twice or do not exist.")
-    return tuple(positions)
+    return positions
+
+
+def _columns_and_values(message: pb.Operation, table: Table) -> tuple[tuple[int, ...], Row]:
+    columns = _positions(tuple(message.columns), table)
+    if not columns and not message.new:
+        return (), ()
+    values = unpack_row(message.new, len(columns))
+    if len(values) != len(columns):
+        raise MalformedCommand(f"Columns and values of {table.name!r} differ in number.")
+    return columns, values
 
 
 def _changes(message: pb.Operation, table: Table) -> tuple[tuple[int, Value], ...]:
-    positions = _positions(message.columns, table)
-    if not positions and not message.new:
-        return ()
-    values = unpack_row(message.new, len(positions))
-    if len(values) != len(positions):
-        raise MalformedCommand(f"Columns and values of {table.name!r} differ in number.")
-    return tuple(zip(positions, values, strict=True))
+    return tuple(zip(*_columns_and_values(message, table), strict=True))
 
 
 def _expected(message: pb.Operation) -> int | None:
@@ -215,12 +221,13 @@ def _decode_statement(message: pb.Operation) -> Statement:
 
 
 def _decode_blind_insert(message: pb.Operation, table: Table) -> BlindInsert:
-    changes = _changes(message, table)
+    columns, values = _columns_and_values(message, table)
+    returning = tuple(message.returning)
     return BlindInsert(
         table,
-        tuple([position for position, _ in changes]),
-        tuple([value for _, value in changes]),
-        _positions(message.returning, table),
+        columns,
+        values,
+        _positions(returning, table) if returning else (),
         tuple(message.returning_names),
         _expected(message),
     )

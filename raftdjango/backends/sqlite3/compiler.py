@@ -14,7 +14,7 @@ import sqlite3
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from django.db.models.fields import AutoFieldMixin
+from django.core.exceptions import EmptyResultSet
 from django.db.models.sql import compiler
 from django.db.models.sql.compiler import SQLAggregateCompiler
 from django.db.models.sql.constants import MULTI, NO_RESULTS, ROW_COUNT
@@ -51,9 +51,9 @@ class AssignedKey(int):
 class SQLCompiler(compiler.SQLCompiler):
     """SELECT."""
 
-    def execute_sql(self, result_type: str = MULTI, *args: Any, **kwargs: Any) -> Any:
+    def execute_sql(self, *args: Any, **kwargs: Any) -> Any:
         """Run the query; with `select_for_update()`, have its rows checked at commit."""
-        result = super().execute_sql(result_type, *args, **kwargs)
+        result = super().execute_sql(*args, **kwargs)
         if self.query.select_for_update:
             lock_rows_read(self)
         return result
@@ -72,11 +72,13 @@ class _TextOnce:
 class SQLInsertCompiler(_TextOnce, compiler.SQLInsertCompiler):
     """INSERT."""
 
+    connection: Any
+    query: Any
     _keys: dict[int, AssignedKey]
     _rows: tuple[list[Any], list[list[Any]]] | None = None
     """Fields and parameters of the SQL made last, when it holds nothing but values."""
 
-    def execute_sql(self, returning_fields: Any = None) -> Any:
+    def execute_sql(self, returning_fields: Any = None) -> Any:  # type: ignore[override]
         """Insert the rows, with keys of our own where the database would choose them."""
         self._keys = {}
         key_field = self._field_without_key()
@@ -103,7 +105,7 @@ class SQLInsertCompiler(_TextOnce, compiler.SQLInsertCompiler):
     def _field_without_key(self) -> Any:
         """The auto field whose values this statement leaves to the database."""
         field = self.query.get_meta().auto_field
-        if field is None or not isinstance(field, AutoFieldMixin) or field in self.query.fields:
+        if field is None or field in self.query.fields:
             return None
         # A subclass may store something else, which SQLite does not count up.
         return field if field.db_type(self.connection) == "integer" else None
@@ -220,7 +222,7 @@ def as_driver_returns(value: Any, declared_type: str | None) -> Any:
     if value is None or not declared_type:
         return value
     name = declared_type.partition(" ")[0].partition("(")[0].upper()
-    convert = sqlite3.converters.get(name)  # type: ignore[attr-defined]
+    convert = sqlite3.converters.get(name)
     if convert is None:
         return value
     return convert(value if isinstance(value, bytes) else str(value).encode())
@@ -240,14 +242,14 @@ class _ByKey(_TextOnce):
         if table is not None and table.columns[table.key[0]] == self.query.get_meta().pk.column:
             try:
                 self._made = self.as_sql()
-            except compiler.EmptyResultSet:
+            except EmptyResultSet:
                 return execute(result_type)
             sql, parameters = self._made
             quoted = blind.Quoted(table, self.connection.ops.quote_name)
             operation = read(table, sql, parameters, quoted)
         if operation is not None and replication.in_true_autocommit():
             self._made = None
-            row_count = replication.propose_blind(operation, table=table.name).row_count
+            row_count = replication.propose_blind(operation, table=operation.table.name).row_count
             return row_count if result_type == ROW_COUNT else 0
         row_count = execute(result_type)
         if row_count == 0 and operation is not None and replication.renew_view():
@@ -260,7 +262,7 @@ class _ByKey(_TextOnce):
 class SQLUpdateCompiler(_ByKey, compiler.SQLUpdateCompiler):
     """UPDATE."""
 
-    def execute_sql(self, result_type: str) -> Any:
+    def execute_sql(self, result_type: Any) -> Any:  # type: ignore[override]
         """Update; answers the number of rows."""
         if self.query.related_updates or result_type not in ANSWERS:
             return super().execute_sql(result_type)
@@ -270,7 +272,7 @@ class SQLUpdateCompiler(_ByKey, compiler.SQLUpdateCompiler):
 class SQLDeleteCompiler(_ByKey, compiler.SQLDeleteCompiler):
     """DELETE."""
 
-    def execute_sql(self, result_type: str = MULTI, *args: Any, **kwargs: Any) -> Any:
+    def execute_sql(self, result_type: Any = MULTI, *args: Any, **kwargs: Any) -> Any:
         """Delete; answers the number of rows."""
         if result_type not in ANSWERS:
             return super().execute_sql(result_type, *args, **kwargs)

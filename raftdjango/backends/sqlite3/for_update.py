@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 class KeyCompiler(compiler.SQLCompiler):
     """The same rows in the same order, but of each table only the key."""
 
+    connection: Any
     tables: list[Table]
     """Tables in the order of the columns selected, once for each alias."""
 
@@ -50,7 +51,7 @@ class KeyCompiler(compiler.SQLCompiler):
         return keys, None, {}
 
 
-def lock_rows_read(select: compiler.SQLCompiler) -> None:
+def lock_rows_read(select: Any) -> None:
     """Have the rows of the query just executed by `select` validated at commit."""
     query = select.query.clone()
     keys = KeyCompiler(query, select.connection, select.using)

@@ -196,7 +196,7 @@ class SocketClient:
         request.hello.version = CHANNEL_VERSION
         request.hello.group = self._group
         request.hello.database = str(self._database)
-        request.hello.cluster_id = state.cluster_id if state else b""
+        request.hello.cluster_id = (state.cluster_id if state else None) or b""
         answer = self._ask(stream, request, max(deadline, time.monotonic() + ANSWER_GRACE_S))
         if answer.WhichOneof("body") == "refusal":
             raise ConnectionLost(self._refused(answer.refusal, doubtful=False))

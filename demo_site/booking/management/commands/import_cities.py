@@ -84,7 +84,10 @@ def _read(limit: int | None) -> tuple[list[Country], list[City]]:
         for country in data.get_countries().values()
     ]
     known = {country.code for country in countries}
-    by_size = sorted(data.get_cities().values(), key=lambda city: -city["population"])
+    by_size = sorted(
+        (city for city in data.get_cities().values() if city["countrycode"] in known),
+        key=lambda city: -city["population"],
+    )
     cities = [
         City(
             geoname_id=city["geonameid"],
@@ -96,10 +99,9 @@ def _read(limit: int | None) -> tuple[list[Country], list[City]]:
             population=city["population"],
             timezone=city["timezone"],
         )
-        for city in by_size
-        if city["countrycode"] in known
+        for city in by_size[:limit]
     ]
-    return countries, cities[:limit]
+    return countries, cities
 
 
 def _batches(rows: list[City], size: int) -> Iterator[list[City]]:

@@ -31,20 +31,23 @@ class ChunkPool:
 
     def __init__(self) -> None:
         self._idle: list[sqlite3.Connection] = []
+        self._closed = False
 
     def take(self) -> sqlite3.Connection | None:
         """A connection that nobody reads from."""
+        self._closed = False
         return self._idle.pop() if self._idle else None
 
     def give_back(self, connection: sqlite3.Connection) -> None:
         """Done with it."""
-        if len(self._idle) < IDLE_MAX:
+        if len(self._idle) < IDLE_MAX and not self._closed:
             self._idle.append(connection)
         else:
             connection.close()
 
     def close(self) -> None:
         """Close those that are idle; the others follow with their cursors."""
+        self._closed = True
         while self._idle:
             self._idle.pop().close()
 

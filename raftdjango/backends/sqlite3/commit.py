@@ -24,6 +24,11 @@ if TYPE_CHECKING:
     from raftdjango.client import Outcome
     from raftdjango.writeset import Body, Operation
 
+SCHEMA_CHANGED = (
+    "The database's schema was changed while this transaction ran. "
+    "Nothing was written; run it again."
+)
+
 
 @dataclass(frozen=True, slots=True)
 class Unit:
@@ -116,8 +121,5 @@ def _conflict_message(verdict: Verdict) -> str:
             "Nothing was written; run it again."
         )
     if verdict.message == "schema":
-        return (
-            "The database's schema was changed while this transaction ran. "
-            "Nothing was written; run it again."
-        )
+        return SCHEMA_CHANGED
     return verdict.message or "Another transaction came first. Nothing was written; run it again."

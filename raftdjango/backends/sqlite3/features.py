@@ -16,4 +16,13 @@ class DatabaseFeatures(features.DatabaseFeatures):
     @cached_property
     def django_test_skips(self) -> dict[str, set[str]]:
         """Tests of Django's that mean something else here, by reason."""
-        return {**super().django_test_skips}
+        return {
+            **super().django_test_skips,
+            "select_for_update() makes nobody wait: its rows are checked at commit": {
+                "get_or_create.tests.UpdateOrCreateTransactionTests.test_creation_in_transaction",
+                "get_or_create.tests.UpdateOrCreateTransactionTests.test_updates_in_transaction",
+            },
+            "The backend's name is in the message": {
+                "backends.sqlite.tests.Tests.test_check_database_version_supported",
+            },
+        }

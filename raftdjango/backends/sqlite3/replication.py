@@ -259,8 +259,10 @@ class Replication:
     def commit(self) -> None:
         """The outermost commit."""
         speculation = self.speculation
+        if speculation.state is State.IDLE:
+            return
         speculation.check()
-        if speculation.state is not State.WRITING:
+        if speculation.state is State.READING:
             speculation.roll_back()
             return
         block = speculation.block
@@ -283,7 +285,9 @@ class Replication:
         operation, block = self._blind
         present = self.speculation.block
         only = present.statements == 1 and not present.locked and block == id(present)
-        return operation if only else None
+        if not only or self.table(operation.table.name) != operation.table:
+            return None
+        return operation
 
     def _confirm_failures(self, block: Block) -> None:
         """A constraint that failed inside the block must fail on a fresh view as well."""

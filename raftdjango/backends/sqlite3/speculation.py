@@ -70,6 +70,8 @@ class Block:
     statements: int = 0
     """Executed in it, savepoints not counted."""
     renewed: bool = False
+    sequences: set[str] = field(default_factory=set)
+    """Tables whose local key sequence stands at a block of this node's own."""
     failed: list[tuple[str, Any, bool]] = field(default_factory=list)
     """Statements that met an `IntegrityError`: SQL, parameters, whether many."""
     failed_too_often: bool = False
@@ -176,10 +178,11 @@ class Speculation:
 
     def _give_way(self) -> None:
         """Called by the watchdog's thread: the applier has waited long enough."""
-        self.doomed = TransactionConflict(
-            "This transaction held the local database's write lock for too long while entries "
-            "waited to be applied, and was rolled back. Run it again; keep slow work out of it."
-        )
+        if self.doomed is None:
+            self.doomed = TransactionConflict(
+                "This transaction held the local database's write lock for too long while entries "
+                "waited to be applied, and was rolled back. Run it again; keep slow work out of it."
+            )
         while not self.lock.acquire(timeout=0.005):
             self.connection.interrupt()
         try:
@@ -226,17 +229,26 @@ class Speculation:
             self._writing()
         return self.block.applied_index != seen_at
 
-    def _begin_again(self, before: int | None = None) -> None:
+    def _begin_again(self) -> None:
         """Leave the snapshot for the newest one, and see that the block would have come so far on it."""
+        try:
+            self._move_to_newest()
+        except Exception as error:
+            if self.doomed is None:
+                # There is no transaction any more that the block could go on in.
+                lost = error if isinstance(error, TransactionConflict) else None
+                self.doom(lost or TransactionConflict(f"The transaction was lost: {error}"))
+            raise
+
+    def _move_to_newest(self) -> None:
         block = self.block
-        before = self._data_version() if before is None else before
+        before = self._data_version()
         with self.guard.unlocked():
             self.connection.rollback()
         self.capture.undone()
         self._begin_immediate()
-        changed = self._data_version() != before
         self.state = State.WRITING
-        if changed:
+        if self._data_version() != before:
             self._check_locked(block)
             difference = block.reads.difference(self._read_again)
             if difference is not None:
@@ -349,6 +361,7 @@ class Speculation:
     def rolled_back_to(self, name: str) -> None:
         """The transaction was rolled back to a savepoint, which stays open."""
         self._cut(name, keep=1)
+        self.block.sequences.clear()
         self.capture.undone()
 
     def _cut(self, name: str, *, keep: int) -> None:
@@ -372,27 +385,34 @@ class Speculation:
 
     def run(self, execute: Callable[[], Any]) -> None:
         """Execute a statement that may write, with capture in place for every table it writes."""
-        with self.lock:
-            while True:
-                self.guard.forget()
+        try:
+            with self.lock:
+                self._run_captured(execute)
+        except sqlite3.Error:
+            # Not under the lock, for which the watchdog may be waiting.
+            self.check_alive()
+            raise
+
+    def _run_captured(self, execute: Callable[[], Any]) -> None:
+        while True:
+            self.guard.forget()
+            self.check()
+            try:
+                execute()
+            except sqlite3.Error as error:
                 self.check()
-                try:
-                    execute()
-                except sqlite3.Error as error:
-                    self.check()
-                    if self.guard.refusal is not None:
-                        raise self.guard.refusal from error
-                    if self.guard.missing is None:
-                        self.check_alive()
-                        raise
-                    if self.state is not State.WRITING:
-                        raise NotReplicable(
-                            f'Not replicable: the write of "{self.guard.missing}" was not '
-                            "recognised as one in this statement."
-                        ) from error
-                    self.capture.install(self.guard.missing)
-                else:
-                    return
+                if self.guard.refusal is not None:
+                    raise self.guard.refusal from error
+                if self.guard.missing is None:
+                    raise
+                if self.state is not State.WRITING:
+                    raise NotReplicable(
+                        f'Not replicable: the write of "{self.guard.missing}" was not '
+                        "recognised as one in this statement."
+                    ) from error
+                self.capture.install(self.guard.missing)
+            else:
+                return
 
 
 def _is_busy(error: sqlite3.OperationalError) -> bool:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import random
 import sqlite3
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from raftdjango.backends.sqlite3 import commit, journal
 from raftdjango.backends.sqlite3.classify import Kind, classify, savepoint_name
 from raftdjango.backends.sqlite3.cursor import storage_parameters
+from raftdjango.backends.sqlite3.key_source import raise_local_sequence, table_inserted_without
 from raftdjango.backends.sqlite3.key_source import raise_local_sequence, table_inserted_without
 from raftdjango.backends.sqlite3.speculation import Speculation, State
 from raftdjango.conf import get_settings
@@ -120,6 +122,21 @@ class Statements:
             return
         self._as_statement(statement)
 
+    def _raise_sequence(self, sql: str) -> None:
+        """Have SQLite choose keys that no other node gives, where the statement leaves them out."""
+        raised = self.speculation.block.sequences
+        table = table_inserted_without(sql, self._key_chosen_by_sqlite)
+        if table is not None and table not in raised:
+            raised.add(table)
+            raise_local_sequence(self.replication.wrapper, table)
+
+    def _key_chosen_by_sqlite(self, table: str) -> str | None:
+        try:
+            spec = self.speculation.capture.spec(table)
+        except NotReplicable:
+            return None  # Said when the statement is about to write it.
+        return spec.rowid_key if spec.autoincrement else None
+
     def _as_statement(self, statement: Statement) -> None:
         """Execute what travels as a statement, on the machine's terms that its entry will carry."""
         reason = unpinnable(statement.sql)
@@ -192,7 +209,7 @@ class Statements:
     def still_fails(self, failed: tuple[str, Any, bool]) -> bool:
         """Whether a statement meets an `IntegrityError` on the present view as well."""
         sql, params, many = failed
-        with self.replication.wrapper.create_cursor() as cursor:
+        with closing(self.replication.wrapper.create_cursor()) as cursor:
             statement = Statement(cursor, sql, params, many=many)
             self.speculation.begin(immediate=True)
             try:

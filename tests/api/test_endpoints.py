@@ -272,6 +272,17 @@ class TestBadBytes:
 
         with_node(scenario)
 
+    def test_what_is_announced_too_large_is_not_waited_for(self) -> None:
+        def scenario(n2: Node, n1: Caller) -> None:
+            with socket.create_connection(n2.server.address, 10) as sock:
+                sock.settimeout(10)
+                head = f"POST {PATH} HTTP/1.1\r\nHost: x\r\nContent-Length: {BODY_BYTES_MAX + 1}\r\n\r\n"
+                sock.sendall(head.encode())
+                assert b" 413 " in sock.makefile("rb").readline()
+            still_serves(n2, n1)
+
+        with_node(scenario)
+
     def test_a_head_without_end(self) -> None:
         def scenario(n2: Node, n1: Caller) -> None:
             for line in (b"X-A: " + b"a" * 200_000, b"X-B: b\r\n" * 30_000):

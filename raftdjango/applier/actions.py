@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from raftdjango.applier.plans import Link, Plan
     from raftdjango.writeset import Row, Value
 
-DEPTH_MAX = 1000
-"""As many levels as SQLite itself allows."""
+DEPTH_MAX = 250
+"""Levels of keys that change because of other keys."""
 
 
 def delete_with_actions(operations: Operations, plan: Plan, row: Row) -> None:
@@ -50,7 +50,7 @@ def update_with_actions(
     depth: int = 0,
 ) -> None:
     """Change a row and do what the foreign keys that refer to its old values say."""
-    if depth > DEPTH_MAX // 4:
+    if depth > DEPTH_MAX:
         message = "too many levels of trigger recursion"
         raise Refused(Verdict(VerdictKind.OPERATIONAL_ERROR, message=message))
     new = operations.update_row(plan, row, changes)

@@ -198,14 +198,17 @@ class Applier:
                     f"Entry {entry.index} was to be applied where entry {following} belongs."
                 )
             done.append(self._apply_entry(entry, command, decided))
-        last = group[-1][0]
-        self._write(last)
+        self._write(group[-1][0])
         return done
 
     def _begin(self, *, foreign_keys: bool) -> None:
         if self._foreign_keys is not foreign_keys:
             self._cursor.execute(f"PRAGMA foreign_keys = {int(foreign_keys)}")
             self._foreign_keys = foreign_keys
+        self._lock()
+
+    def _lock(self) -> None:
+        """BEGIN, with patience for workers that hold the write lock."""
         if self._try_begin():
             return
         with self._waiting():
@@ -348,7 +351,7 @@ class Applier:
             # whose entry is alone in the transaction, so that nothing else is lost.
             if not self._alone:
                 raise EnvironmentFault("An entry's SQL undid the whole transaction of its batch.")
-            self._cursor.execute("BEGIN IMMEDIATE")
+            self._lock()
             return
         self._cursor.execute(f"ROLLBACK TO {_ENTRY}")
         self._cursor.execute(f"RELEASE {_ENTRY}")

@@ -28,6 +28,9 @@ _NO_CODE_SAME_EVERYWHERE = (
     sqlite3.InterfaceError,
     sqlite3.DataError,
     sqlite3.OperationalError,
+    sqlite3.Warning,
+    OverflowError,
+    UnicodeError,
 )
 
 
@@ -65,9 +68,7 @@ def is_same_everywhere(error: Exception) -> bool:
     code = getattr(error, "sqlite_errorcode", None)
     if code is None:
         # Raised by Python's module itself: a wrong number of parameters, text that is no UTF-8.
-        return isinstance(
-            error, (_NO_CODE_SAME_EVERYWHERE, sqlite3.Warning, OverflowError, ValueError)
-        )
+        return isinstance(error, _NO_CODE_SAME_EVERYWHERE)
     return code & 0xFF in _SAME_EVERYWHERE
 
 

@@ -43,6 +43,8 @@ ROWS = "rows"
 SCHEMA = "schema"
 # Messages of conflicts are part of stored verdicts: words for programs, not for people.
 
+PLANS_MAX = 4096
+
 _CAPTURED = (Insert, Update, Delete, ValidatedRead)
 
 
@@ -97,7 +99,7 @@ class Operations:
                 else:
                     method(first)
                 position = end
-            except (sqlite3.Error, sqlite3.Warning, ValueError, OverflowError) as error:
+            except (sqlite3.Error, sqlite3.Warning, UnicodeError, OverflowError) as error:
                 if not is_same_everywhere(error):
                     raise
                 raise Refused(_verdict(first, error)) from error
@@ -114,7 +116,7 @@ class Operations:
             self._generation = self._schema.generation
         plan = self._plans.get(table)
         if plan is None:
-            if len(self._plans) >= 4096:
+            if len(self._plans) >= PLANS_MAX:
                 self._plans.clear()
             plan = self._plans[table] = Plan(table, self._schema)
         return plan
@@ -144,11 +146,17 @@ class Operations:
 
     def _certify(self, plan: Plan, key: Row, before: bytes) -> Row:
         """The row of this key, which must be as the transaction read it."""
-        row: Row | None = self._cursor.execute(plan.select_by_key, key).fetchone()
-        if row is None:
+        rows = self._cursor.execute(plan.select_by_key, key).fetchall()
+        if not rows:
             if before:
                 raise conflict(plan.table, key, GONE)
             return ()
+        if len(rows) > 1:
+            # SQLite allows that where a part of the key is NULL.
+            message = f"the key is not unique in table {plan.table.name}"
+            kind = VerdictKind.OPERATIONAL_ERROR
+            raise Refused(Verdict(kind, table=plan.table.name, key=key, message=message))
+        row: Row = rows[0]
         if not before:
             raise conflict(plan.table, key, PRESENT)
         own = row[: len(plan.table.columns)] if plan.extra else row
@@ -257,7 +265,7 @@ class Operations:
         columns, values = zip(*operation.changes, strict=True)
         sql = plan.update(columns)
         count = 0
-        for key in operation.keys:
+        for key in dict.fromkeys(operation.keys):
             if not plan.has_foreign_keys:
                 count += self._cursor.execute(sql, (*values, *key)).rowcount
                 continue
@@ -270,7 +278,7 @@ class Operations:
     def _blind_delete(self, operation: BlindDelete) -> None:
         plan = self.plan(operation.table)
         count = 0
-        for key in operation.keys:
+        for key in dict.fromkeys(operation.keys):
             if not plan.incoming:
                 count += self._cursor.execute(plan.delete_by_key, key).rowcount
                 continue

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from raftdjango.applier.faults import Refused
 from raftdjango.applier.tables import PREFIX, quote
@@ -13,6 +13,13 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from raftdjango.applier.schema import ForeignKey, Schema, TableSchema
+
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+TEXTS_MAX = 512
+"""Kept per table and kind of operation."""
 
 
 class Link:
@@ -28,6 +35,12 @@ class Link:
         """The row's values in the foreign key; None where one is NULL: that refers to nothing."""
         values = tuple([row[position] for position in self.positions])
         return None if None in values else values
+
+
+def _keep(cache: dict[K, V], key: K, value: V) -> None:
+    if len(cache) >= TEXTS_MAX:
+        cache.clear()
+    cache[key] = value
 
 
 class Plan:
@@ -81,7 +94,8 @@ class Plan:
         known = self._known.get(columns)
         if known is None:
             needed = {place for link in self.outgoing for place in link.positions}
-            known = self._known[columns] = needed.issubset(columns)
+            known = needed.issubset(columns)
+            _keep(self._known, columns, known)
         return known
 
     def spread(self, columns: tuple[int, ...], values: Row) -> Row:
@@ -112,7 +126,7 @@ class Plan:
             if returning:
                 answers = (f"+{quote(name)} AS c{n}" for n, name in enumerate(returning))
                 sql += f" RETURNING {', '.join(answers)}"
-            self._inserts[columns, returning] = sql
+            _keep(self._inserts, (columns, returning), sql)
         return sql
 
     def update(self, columns: tuple[int, ...]) -> str:
@@ -121,5 +135,5 @@ class Plan:
         if sql is None:
             changes = ", ".join(f"{quote(self.table.columns[place])} = ?" for place in columns)
             sql = f"UPDATE OR ABORT {self.name} SET {changes} WHERE {self.where}"
-            self._updates[columns] = sql
+            _keep(self._updates, columns, sql)
         return sql

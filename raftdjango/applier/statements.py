@@ -11,12 +11,17 @@ from raftdjango.writeset.pinning import FORBIDDEN_FUNCTIONS, Pinning
 if TYPE_CHECKING:
     from raftdjango.writeset import Statement
 
-_ENDS_TRANSACTION = frozenset(
+_DENIED = frozenset(
     {
+        # These would end the entry's transaction, or outlive it on one node's connection.
         sqlite3.SQLITE_TRANSACTION,
         sqlite3.SQLITE_SAVEPOINT,
         sqlite3.SQLITE_ATTACH,
         sqlite3.SQLITE_DETACH,
+        sqlite3.SQLITE_CREATE_TEMP_INDEX,
+        sqlite3.SQLITE_CREATE_TEMP_TABLE,
+        sqlite3.SQLITE_CREATE_TEMP_TRIGGER,
+        sqlite3.SQLITE_CREATE_TEMP_VIEW,
     }
 )
 _READS = frozenset({sqlite3.SQLITE_READ, sqlite3.SQLITE_SELECT, sqlite3.SQLITE_RECURSIVE})
@@ -26,7 +31,7 @@ def authorize(action: int, first: str | None, second: str | None, *_: object) ->
     """What a replicated statement may do: not leave the entry's transaction, not touch our tables."""
     if action in _READS:
         return sqlite3.SQLITE_OK
-    if action in _ENDS_TRANSACTION:
+    if action in _DENIED:
         return sqlite3.SQLITE_DENY
     if action == sqlite3.SQLITE_PRAGMA and second is not None and first not in _HARMLESS_PRAGMAS:
         return sqlite3.SQLITE_DENY

@@ -10,10 +10,12 @@ the connection and look at what is pinned now.
 
 from __future__ import annotations
 
+import atexit
 import random
 import re
 import sqlite3
 from contextlib import contextmanager
+from functools import lru_cache
 from hashlib import blake2b
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
@@ -86,6 +88,14 @@ class _RandomBytes:
         return taken
 
 
+@lru_cache(maxsize=1)
+def _builtin() -> sqlite3.Connection:
+    """A connection that still has SQLite's own functions, to compute what the replaced ones do."""
+    connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+    atexit.register(connection.close)
+    return connection
+
+
 class Pinning:
     """Puts the replacements on a connection; `pinned()` says what they give."""
 
@@ -101,8 +111,6 @@ class Pinning:
         self._now: str | None = None
         self._random: _RandomBytes | None = None
         self._installed = False
-        # The replaced functions are computed by SQLite itself, on a connection that still has them.
-        self._builtin = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         if outside == "refused":
             self._install()
 
@@ -117,17 +125,13 @@ class Pinning:
         finally:
             self._now, self._random = before
 
-    def close(self) -> None:
-        """Close the helping connection, with the one that was given."""
-        self._builtin.close()
-
     def _install(self) -> None:
         if self._installed:
             return
         create = self._connection.create_function
         for name in _CURRENT:
             create(name, 0, self._current(name), deterministic=True)
-        known = {row[0] for row in self._builtin.execute("SELECT name FROM pragma_function_list")}
+        known = {row[0] for row in _builtin().execute("SELECT name FROM pragma_function_list")}
         for name in _TIME_ARGUMENTS:
             if name in known:
                 create(name, -1, self._time_function(name), deterministic=True)
@@ -147,7 +151,7 @@ class Pinning:
             if self._now is not None:
                 return self._now[part]
             self._refuse(name)
-            return self._builtin.execute(f"SELECT {name}").fetchone()[0]
+            return _builtin().execute(f"SELECT {name}").fetchone()[0]
 
         return current
 
@@ -168,7 +172,7 @@ class Pinning:
                 if isinstance(value, str) and value.strip().lower() in _LOCAL_TIME:
                     self._local_time(value)
             marks = ", ".join("?" * len(values))
-            return self._builtin.execute(f"SELECT {name}({marks})", values).fetchone()[0]
+            return _builtin().execute(f"SELECT {name}({marks})", values).fetchone()[0]
 
         return compute
 

@@ -231,6 +231,18 @@ def test_a_null_in_a_key_is_matched(replica):
     assert node.select("SELECT * FROM odd") == [("y", "x")]
 
 
+def test_a_key_that_several_rows_share_is_refused(replica):
+    """SQLite allows that where a part of the key is NULL; which row is meant cannot be told."""
+    node = replica("CREATE TABLE odd (a text, b int, PRIMARY KEY (a))")
+    odd = Table("odd", ("a", "b"), (0,))
+    node.apply(node.insert(odd, None, 1), node.insert(odd, None, 2))
+    for operation in (node.update(odd, None, b=3), node.delete(odd, None)):
+        verdict = node.apply(operation)
+        assert verdict.kind == VerdictKind.OPERATIONAL_ERROR
+        assert verdict.message == "the key is not unique in table odd"
+    assert node.select("SELECT b FROM odd ORDER BY b") == [(1,), (2,)]
+
+
 def test_odd_names_are_quoted(replica):
     node = replica('CREATE TABLE "select ""x"" [y]" ("from ""a""" text PRIMARY KEY, "group;" int)')
     odd = Table('select "x" [y]', ('from "a"', "group;"), (0,))

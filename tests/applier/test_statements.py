@@ -100,6 +100,8 @@ def test_an_error_that_every_node_meets_is_a_verdict(node, text, parameters, kin
         "RELEASE raftdjango_entry",
         "ROLLBACK TO raftdjango_entry",
         "ATTACH ':memory:' AS other",
+        "CREATE TEMP TABLE t (x)",
+        "CREATE TEMP VIEW v AS SELECT 1",
         "PRAGMA foreign_keys = OFF",
         "PRAGMA writable_schema = ON",
         "PRAGMA user_version = 7",

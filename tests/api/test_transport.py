@@ -5,6 +5,7 @@ import itertools
 import socket
 
 import pytest
+import requests
 
 from raftcore.messages import (
     AppendEntries,
@@ -321,5 +322,27 @@ def test_over_ipv6() -> None:
         finally:
             await n1.stop()
             await n2.stop()
+
+    asyncio.run(main())
+
+
+def test_a_connection_that_the_peer_had_closed_costs_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async def main() -> None:
+        async with running(make_node("n1"), make_node("n2")) as (n1, n2):
+            adapter = n1.transport._links["n2"].entries._adapter
+            send, failures = adapter.send, [True]
+
+            def closed_once(*args: object, **options: object) -> object:
+                if failures:
+                    adapter.reused = failures.pop()
+                    raise requests.ConnectionError("closed")
+                return send(*args, **options)  # type: ignore[arg-type]
+
+            monkeypatch.setattr(adapter, "send", closed_once)
+            n1.transport.send("n2", append(b"one"))
+            await until(lambda: n2.group.items or n1.group.lost)
+            assert not n1.group.lost
 
     asyncio.run(main())

@@ -229,10 +229,10 @@ class Speculation:
             self._writing()
         return self.block.applied_index != seen_at
 
-    def _begin_again(self) -> None:
+    def _begin_again(self, before: int | None = None) -> None:
         """Leave the snapshot for the newest one, and see that the block would have come so far on it."""
         try:
-            self._move_to_newest()
+            self._move_to_newest(self._data_version() if before is None else before)
         except Exception as error:
             if self.doomed is None:
                 # There is no transaction any more that the block could go on in.
@@ -240,9 +240,8 @@ class Speculation:
                 self.doom(lost or TransactionConflict(f"The transaction was lost: {error}"))
             raise
 
-    def _move_to_newest(self) -> None:
+    def _move_to_newest(self, before: int) -> None:
         block = self.block
-        before = self._data_version()
         with self.guard.unlocked():
             self.connection.rollback()
         self.capture.undone()

@@ -10,10 +10,12 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
+from google.protobuf.message import DecodeError
+
 from raftdjango.client import channel_pb2
 from raftdjango.node.limits import CHANNEL_REQUESTS_MAX
 from raftdjango.node.proposals import Refusal
-from raftdjango.writeset import VerdictKind, encode_verdict
+from raftdjango.writeset import VerdictKind, encode_verdict, entry_pb2
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -127,10 +129,9 @@ class WorkerSession:
     def _propose(self, request: channel_pb2.Request, deadline: float) -> None:
         propose = request.propose
         sequence = request.sequence
-        if not 0 < len(propose.proposal_id) <= PROPOSAL_ID_BYTES_MAX or not propose.command:
-            self._unanswered -= 1
+        if not _is_command(propose):
             assert self._connection is not None
-            self._connection.malformed(sequence, "a proposal without id or command")
+            self._connection.malformed(sequence, "a proposal whose command is none, or another's")
             return
         wanted = dict(propose.want_keys)
 
@@ -215,6 +216,24 @@ class WorkerSession:
         "lease_keys": _lease_keys,
         "get_status": _get_status,
     }
+
+
+def _is_command(propose: channel_pb2.Propose) -> bool:
+    """Whether the command is one, as far as can be told without looking at rows.
+
+    No node can apply an entry that is no command, and none may skip it: such bytes must not get
+    into the log.
+    """
+    try:
+        command = entry_pb2.Command.FromString(propose.command)
+    except DecodeError:
+        return False
+    named = 0 < len(propose.proposal_id) <= PROPOSAL_ID_BYTES_MAX
+    return (
+        named
+        and command.proposal_id == propose.proposal_id
+        and command.WhichOneof("body") is not None
+    )
 
 
 def _same_file(first: Path, second: Path) -> bool:

@@ -127,10 +127,11 @@ def on_request_vote_response(node: Node, message: RequestVoteResponse) -> None:
 
 def on_timeout_now(node: Node, message: TimeoutNow) -> None:
     """The leader wants this node to take over: no pre-vote, and voters need not have lost it."""
-    if message.term < node.current_term or node.role is Role.LEADER:
+    if message.term < node.current_term:
         return
     if message.term > node.current_term:
         node.become_follower(message.term, None)
+    # A leader has nothing to take over, and a candidate is at it already.
     if node.role is Role.FOLLOWER and node.promotable:
         campaign(node, transfer=True)
 

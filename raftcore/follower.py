@@ -22,8 +22,6 @@ def on_append_entries(node: Node, message: AppendEntries) -> None:
     prev = message.prev_log_index
     if not log.matches(prev, message.prev_log_term):
         hint = log.last_index_at_most(prev, message.prev_log_term)
-        # What is committed agrees with every leader, whatever the terms around it suggest.
-        hint = max(hint, log.commit_index)
         _refuse(node, message, hint, log.term(hint))
         return
     if message.entries:
@@ -32,7 +30,7 @@ def on_append_entries(node: Node, message: AppendEntries) -> None:
     # "set commitIndex = min(leaderCommit, index of last new entry)": what lies behind the entries
     # of this very message has not been compared with this leader's log.
     covered = prev + len(message.entries)
-    log.commit_to(max(min(message.leader_commit, covered), log.commit_index))
+    log.commit_to(min(message.leader_commit, covered))
     _acknowledge(node, message, max(covered, log.commit_index))
 
 
@@ -40,7 +38,7 @@ def on_heartbeat(node: Node, message: Heartbeat) -> None:
     """The leader is there, and knows this much of this node's log to be committed."""
     if message.term >= node.current_term:
         node.follow(message.term, message.leader)
-        node.log.commit_to(max(message.leader_commit, node.log.commit_index))
+        node.log.commit_to(message.leader_commit)
         node.clock.observe(message.time_ms, node.now_ms)
     node.outbox.send(
         message.leader, HeartbeatResponse(node.current_term, node.node_id, message.sequence)

@@ -85,7 +85,7 @@ def test_a_vote_on_disk_for_an_earlier_term_is_not_one_for_this():
 
 
 def test_an_acknowledgement_leaves_only_once_the_entries_are_on_disk():
-    node = member(slow_disk=True)
+    node = member(term=1, slow_disk=True)
     node.receive(append(1, 0, 0, 1, 1))
     assert node.take() == []
     node.write_and_pump()
@@ -94,7 +94,7 @@ def test_an_acknowledgement_leaves_only_once_the_entries_are_on_disk():
 
 def test_so_does_one_for_entries_that_came_twice():
     # The second message brings nothing new, but what it brings is not on disk either.
-    node = member(slow_disk=True)
+    node = member(term=1, slow_disk=True)
     node.receive(append(1, 0, 0, 1, 1))
     node.held.clear()
     node.receive(append(1, 0, 0, 1, 1))
@@ -191,6 +191,19 @@ def test_an_old_message_behind_a_new_one_does_not_take_the_acknowledgement_back(
     node.core.receive(append(1, 0, 0, 1), 0)
     node.pump()
     assert node.take_one(AppendEntriesResponse).match_index == 3
+
+
+def test_entries_stay_in_memory_until_they_can_be_read_from_disk():
+    node = leader(cache_bytes_max=1)
+    node.slow_disk = True
+    node.propose(b"x")
+    node.propose(b"y")
+    node.take()
+    session = node.core._node.leading.progress["b"].session
+    node.receive(AppendEntriesResponse(1, "b", session, False, 0, 2, 1, 1))
+    assert [e.data for e in node.take_one(AppendEntries, "b").entries] == [b"x", b"y"]
+    node.write_and_pump()
+    assert [e.data for e in node.entries()[1:]] == [b"x", b"y"]
 
 
 def test_entries_replaced_before_they_were_written_are_never_written():

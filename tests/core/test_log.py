@@ -179,6 +179,28 @@ def test_what_is_not_in_the_log_cannot_be_committed():
         log.commit_to(3)
 
 
+def test_committed_entries_cannot_be_cut_off():
+    _, log = raft_log(log_of(1, 1, 1), applied_index=2)
+    with pytest.raises(InvariantViolation, match="2 is committed"):
+        log._truncate(2)
+    log._truncate(3)
+
+
+def test_what_was_compacted_matches_by_definition():
+    class Compacted(MemoryLog):
+        first_index = 3
+
+    disk = Compacted()
+    disk.append(None, log_of(1, 1, 2, 2))
+    log = RaftLog(disk, bootstrap=BOOTSTRAP, applied_index=2, cache_bytes_max=1)
+    assert log.matches(2, 1)
+    assert log.matches(1, 1)
+    log.graft([entry(2, 1), entry(3, 2), entry(4, 2), entry(5, 2)])
+    assert log.last_index == 5
+    with pytest.raises(InvariantViolation, match="lost or restored"):
+        RaftLog(disk, bootstrap=BOOTSTRAP, applied_index=1, cache_bytes_max=1)
+
+
 def test_kinds_survive():
     disk, log = raft_log()
     for index, kind in enumerate(EntryKind, 1):

@@ -73,6 +73,7 @@ def test_a_message_that_ends_early_deletes_nothing():
     node.receive(append(0, 0, [entry(1, 1), entry(2, 1)]))
     node.receive(append(0, 0))
     assert node.terms() == [1, 1, 1, 1]
+    assert node.core.last_index == 4
     assert node.persists == []
 
 

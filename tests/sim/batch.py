@@ -28,6 +28,7 @@ EXPECTED = (
     "leader stepped down",
     "leader's disk stalled",
     "leadership handed over",
+    "longest log is not the latest",
     "message doubled",
     "message lost",
     "message lost in a partition",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from itertools import permutations
+from itertools import combinations, permutations
 
 from raftcore import NotLeader, TransferRefused
 from tests.sim.machine import FOR_EVER_US, Machine
@@ -156,11 +156,24 @@ class Faults:
 
     # ------------------------------------------------------------------ what remains
 
+    def duel(self) -> None:
+        """Let a leader go on alone while the others choose another; then everybody loses office."""
+        world = self.world
+        leaders = world.leaders()
+        world.clients_know_only = world.rng.choice(leaders) if leaders else None
+        world.cut(frozenset(links_of(world, [leader.id for leader in leaders])))
+        world.run_until(world.now_us + 4 * ELECTION_TIMEOUT_MS * MS)
+        world.clients_know_only = None
+        self._crash_all()
+
     def leave(self, trouble: str) -> None:
         """Break what the cluster must be able to do without."""
         world = self.world
         names = list(world.machines)
-        minority = world.rng.sample(names, (len(names) - 1) // 2)
+        size = (len(names) - 1) // 2
+        minority = world.rng.sample(names, size)
+        if world.plan.duel or world.rng.random() < 0.5:
+            minority = self._worst(size) or minority
         world.note(f"what remains is {trouble}", minority)
         world.coverage[f"served with trouble: {trouble}"] += 1
         match trouble:
@@ -179,6 +192,27 @@ class Faults:
             case "link cut":
                 one, other = world.rng.sample(names, 2)
                 world.cut(frozenset({(one, other), (other, one)}))
+
+    def _worst(self, size: int) -> list[str] | None:
+        """Whom to take away so that, of those that stay, one has the later and another the longer log."""
+        machines = self.world.machines
+        ends = {
+            name: (machine.handed_out[-1].term, len(machine.handed_out))
+            for name, machine in machines.items()
+            if machine.handed_out
+        }
+        choices = [
+            list(minority)
+            for minority in combinations(machines, size)
+            if any(
+                ends[one][0] < ends[other][0] and ends[one][1] > ends[other][1]
+                for one, other in permutations(set(ends) - set(minority), 2)
+            )
+        ]
+        if not choices:
+            return None
+        self.world.coverage["longest log is not the latest"] += 1
+        return self.world.rng.choice(choices)
 
 
 def links_of(

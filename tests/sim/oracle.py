@@ -21,7 +21,7 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from raftcore import Entry, EntryKind, Persist, Role
+from raftcore import Entry, EntryKind, HardState, Persist, Role
 from raftcore.messages import (
     AppendEntries,
     AppendEntriesResponse,
@@ -183,6 +183,7 @@ class Oracle:
         if core.role is Role.LEADER and machine.leads_since != core.current_term:
             machine.leads_since = core.current_term
             self._coverage["leader elected"] += 1
+            self._check_election(machine)
             self._check_completeness(machine)
         elif core.role is not Role.LEADER:
             machine.leads_since = 0
@@ -190,6 +191,17 @@ class Oracle:
         if cluster_time_ms < machine.seen_cluster_time_ms:
             raise Violation(f"{machine.id}: cluster time fell to {cluster_time_ms}")
         machine.seen_cluster_time_ms = cluster_time_ms
+
+    def _check_election(self, leader: Machine) -> None:
+        term = leader.leads_since
+        voters = [
+            machine.id
+            for machine in self.machines.values()
+            if self._votes.get((machine.id, term)) == leader.id
+            or machine.durable.hard_state == HardState(term, leader.id)
+        ]
+        if len(voters) < self._majority:
+            raise Violation(f"{leader.id} leads term {term}, chosen by {voters} only")
 
     def _check_completeness(self, leader: Machine) -> None:
         if leader.handed_out[: len(self.committed)] != self.committed:

@@ -49,6 +49,8 @@ class Plan:
     fault_time_us: int
     faults: tuple[str, ...]
     fault_every_us: int
+    duel: bool
+    """Whether the faults end with two nodes left of which one has the later, one the longer log."""
     remaining_trouble: str
     # The network.
     loss: float
@@ -119,6 +121,7 @@ def draw(rng: random.Random) -> Plan:
         fault_time_us=rng.randint(1500, 5000) * MS,
         faults=faults,
         fault_every_us=rng.choice((60, 150, 400)) * MS,
+        duel=size > 1 and rng.random() < 0.15,
         remaining_trouble=rng.choice(REMAINING_TROUBLES) if size > 1 else "none",
         loss=rng.choice((0.0, 0.0, 0.02, 0.15)),
         duplication=rng.choice((0.0, 0.02, 0.15)),

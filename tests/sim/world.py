@@ -18,7 +18,7 @@ from raftcore.messages import (
     TimeoutNow,
 )
 from tests.sim.machine import Machine
-from tests.sim.oracle import Oracle
+from tests.sim.oracle import Oracle, Violation
 from tests.sim.plan import ELECTION_TIMEOUT_MS, MS, Plan
 
 TRACE_LENGTH = 400
@@ -34,6 +34,7 @@ class World:
         self.rng = rng
         self.now_us = 0
         self.events = 0
+        self.events_max = 1 << 60
         self.digest = 0
         self.coverage: Counter[str] = Counter()
         self.trace: deque[tuple[int, str, object]] = deque(maxlen=TRACE_LENGTH)
@@ -46,6 +47,7 @@ class World:
         self.quiet = False
         """The network neither loses, doubles nor delays out of measure any more."""
         self.clients_active = True
+        self.clients_know_only: Machine | None = None
         self.cuts: list[frozenset[Link]] = []
         self._blocked: frozenset[Link] = frozenset()
         self._last_arrival: dict[Link, int] = {}
@@ -71,6 +73,8 @@ class World:
         time_us, _, action, argument = heapq.heappop(self._queue)
         self.now_us = time_us
         self.events += 1
+        if self.events > self.events_max:
+            raise Violation("Liveness: the nodes keep each other busy without end")
         action(argument)
 
     def run_until(self, time_us: int) -> None:
@@ -171,9 +175,13 @@ class World:
         if not up or not self.clients_active:
             return
         machine = rng.choice(up)
-        leader = machine.core.leader
-        if leader is not None and self.machines[leader] in up and rng.random() < 0.9:
+        leader, choice = machine.core.leader, rng.random()
+        if leader is not None and self.machines[leader] in up and choice < 0.7:
             machine = self.machines[leader]
+        elif choice < 0.9:
+            # One that takes itself for the leader, be it cut off and of a term long past.
+            machine = rng.choice([m for m in up if m.core.role is Role.LEADER] or up)
+        machine = self.clients_know_only or machine
         for _ in range(rng.randint(1, plan.burst_max)):
             machine.input(lambda now_ms: self._propose_to(machine, now_ms))
 

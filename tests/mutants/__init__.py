@@ -1,0 +1,1 @@
+"""Classic mistakes, put back one at a time: does the simulator notice?"""

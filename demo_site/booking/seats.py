@@ -15,9 +15,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from raftdjango.transaction import atomic_retry
-
 from demo_site.booking.models import Booking, Event
+from raftdjango.transaction import atomic_retry
 
 if TYPE_CHECKING:
     from collections.abc import Collection

@@ -40,6 +40,7 @@ SCHEMA = (
     "CREATE TABLE p (id integer PRIMARY KEY AUTOINCREMENT, name text UNIQUE)",
     f"CREATE TABLE c (id integer PRIMARY KEY, p int NOT NULL REFERENCES p (id) {DEFERRED})",
 )
+ROWS = ("INSERT INTO p VALUES (1, 'a'), (2, 'b'), (3, 'x')", "INSERT INTO c VALUES (1, 1), (2, 2)")
 P, C = Table("p", ("id", "name"), (0,)), Table("c", ("id", "p"), (0,))
 
 keys = st.integers(1, 4)
@@ -87,10 +88,11 @@ others = st.one_of(
     st.builds(BindIncarnation, st.sampled_from(["n1", "n2"]), st.sampled_from([b"i", b"j"])),
     st.builds(MigrationLock, st.sampled_from([b"h", b"k"]), st.integers(0, 3000), st.booleans()),
 )
+bodies = st.one_of(*[transactions] * 6, migrations, others, st.none())
 envelopes = st.tuples(
-    transactions | migrations | others | st.none(),
-    st.sampled_from(["new", "new", "new", "new", "again"]),
-    st.sampled_from(["fresh", "fresh", "fresh", "late"]),
+    bodies,
+    st.sampled_from(["new"] * 7 + ["again"]),
+    st.sampled_from(["fresh"] * 12 + ["late"]),
     st.sampled_from([1, 1, 1, 5000, 200_000]),
 )
 
@@ -172,7 +174,7 @@ def _replay(node: Replica, log: list[LogEntry], borders: list[int]) -> list[Appl
     st.lists(st.integers(1, 30), max_size=6),
 )
 def test_one_log_with_different_batch_borders(plan, borders):
-    first, second, third = (Replica(*SCHEMA) for _ in range(3))
+    first, second, third = (Replica(*SCHEMA, *ROWS) for _ in range(3))
     try:
         log, expected = _play(first, plan)
         assert _replay(second, log, borders) == expected

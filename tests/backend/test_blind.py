@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import django
 import pytest
 from django.db import IntegrityError, connection, connections, transaction
-from django.db.models import F, Value
+from django.db.models import Count, F, Value
 from django.db.models.functions import Upper
 from django.test.utils import CaptureQueriesContext
 from hypothesis import HealthCheck, given, settings
@@ -501,7 +501,9 @@ def test_keys_chosen_under_the_lock_lie_behind_all_leased_ones(
     leased = Place.objects.create(name="a").pk + 1000
     consensus = connection.replication.client.consensus
     monkeypatch.setattr(type(connection.replication.client), "lease_keys", lease_keys)
-    consensus.connection.execute("REPLACE INTO raftdjango_key VALUES ('backend_place', ?)", [leased])
+    consensus.connection.execute(
+        "REPLACE INTO raftdjango_key VALUES ('backend_place', ?)", [leased]
+    )
     with transaction.atomic():
         Place.objects.filter(name="a").update(name="b")
         assert Place.objects.create(name="c").pk == leased
@@ -833,6 +835,11 @@ def test_rows_read_for_update_are_those_that_the_query_reads(
     assert rows(places.filter(name="a").values_list("name")) == {("place", (names[0],))}
     assert rows(places.filter(name="a").iterator()) == {("place", (names[0],))}
     assert rows(places.none()) == set()
+    assert locked(lambda: places.filter(name="a").exists(), monkeypatch) == {("place", (names[0],))}
+    assert rows(places.filter(visit=visit).annotate(visits=Count("visit"))) == {
+        ("place", (names[0],))
+    }
+    assert locked(lambda: places.count(), monkeypatch) == set()
     assert locked(lambda: places.get(name="c"), monkeypatch) == {("place", (names[2],))}
     assert rows(PairKey.objects.select_for_update()) == {("pairkey", (1, "r"))}
     assert rows(Restaurant.objects.select_for_update()) == {
@@ -864,6 +871,13 @@ def test_a_row_read_for_update_that_was_changed_is_a_conflict(proposed: list[lis
 def test_for_update_outside_a_block_is_refused_as_ever() -> None:
     with pytest.raises(transaction.TransactionManagementError):
         list(Place.objects.select_for_update())
+
+
+@both_ways
+def test_for_update_of_a_combined_query_is_refused(_database: None) -> None:
+    query = Place.objects.select_for_update()
+    with pytest.raises(django.db.NotSupportedError, match="combined"), transaction.atomic():
+        list(query.filter(name="a").union(query.filter(name="b")))
 
 
 @both_ways

@@ -9,8 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import EmptyResultSet
+from django.db import NotSupportedError
 from django.db.backends.sqlite3.base import SQLiteCursorWrapper
-from django.db.models.expressions import Col
+from django.db.models.expressions import Col, RawSQL
 from django.db.models.sql import compiler
 
 if TYPE_CHECKING:
@@ -45,14 +46,19 @@ class KeyCompiler(compiler.SQLCompiler):
             self.tables.append(table)
             for place in table.key:
                 name = table.columns[place]
-                column = Col(alias, self.query.get_meta().pk)
                 # The plus hides the declared type: storage values, not what the driver makes of them.
-                keys.append((column, (f"+{quote(alias)}.{quote(name)}", ()), None))
+                sql = f"+{quote(alias)}.{quote(name)}"
+                keys.append((RawSQL(sql, ()), (sql, ()), None))  # noqa: S611 - quoted
         return keys, None, {}
 
 
 def lock_rows_read(select: Any) -> None:
     """Have the rows of the query just executed by `select` validated at commit."""
+    if select.query.combinator:
+        raise NotSupportedError(
+            "select_for_update() cannot protect the rows of a combined query (union() and its "
+            "like). Select them for update one query at a time."
+        )
     query = select.query.clone()
     keys = KeyCompiler(query, select.connection, select.using)
     try:

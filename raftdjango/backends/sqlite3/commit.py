@@ -48,7 +48,7 @@ def collect(replication: Replication, *, blind: Operation | None = None) -> Unit
     block: Block = speculation.block
     with speculation.lock:
         speculation.check()
-        operations = journal.operations(replication.capture)
+        operations = (*block.locked, *journal.operations(replication.capture))
         if not any(journal.changes_something(operation) for operation in operations):
             return None
         write_set = WriteSet(

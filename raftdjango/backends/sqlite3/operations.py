@@ -30,6 +30,9 @@ class DatabaseOperations(sqlite3.DatabaseOperations):
         key = opts.auto_field
         if key is None or key in fields or len(fields) != _inserted_count(opts):
             return size
+        if len(fields) == 1 and self.connection.Database.sqlite_version_info >= (3, 32):
+            # Then it may as well be asked for `IN`; twice as many parameters are still allowed.
+            return size
         return min(size, super().bulk_batch_size([*fields, key], objs))
 
     def execute_sql_flush(self, sql_list: Any) -> None:

@@ -22,7 +22,7 @@ from django.db.backends.sqlite3.base import SQLiteCursorWrapper
 from raftdjango.backends.sqlite3 import journal
 from raftdjango.backends.sqlite3.reads import ReadMemory
 from raftdjango.exceptions import ClusterUnavailable, NotReplicable, TransactionConflict
-from raftdjango.writeset import Row, row_digest
+from raftdjango.writeset import Row, ValidatedRead, row_digest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -49,29 +49,21 @@ class State(Enum):
 
 
 @dataclass(slots=True)
-class LockedRow:
-    """A row read with `select_for_update()`."""
-
-    table: str
-    key: Row
-    digest: bytes
-
-
-@dataclass(slots=True)
 class Block:
     """What belongs to one transaction and is forgotten with it."""
 
     savepoints: list[str] = field(default_factory=list)
     reads: ReadMemory = field(default_factory=ReadMemory)
-    locked: list[LockedRow] = field(default_factory=list)
+    locked: list[ValidatedRead] = field(default_factory=list)
+    """Rows read with `select_for_update()` before the first write."""
     schema_version: int = 0
     applied_index: int = 0
     foreign_keys_off: bool = False
     statements: int = 0
     """Executed in it, savepoints not counted."""
     renewed: bool = False
-    sequences: set[str] = field(default_factory=set)
-    """Tables whose local key sequence stands at a block of this node's own."""
+    raw_inserts: dict[str, int] = field(default_factory=dict)
+    """By table: INSERTs that left the key to SQLite, since its sequence was raised first."""
     failed: list[tuple[str, Any, bool]] = field(default_factory=list)
     """Statements that met an `IntegrityError`: SQL, parameters, whether many."""
     failed_too_often: bool = False
@@ -266,12 +258,12 @@ class Speculation:
 
     def _check_locked(self, block: Block) -> None:
         for row in block.locked:
-            digest = self.digest_of(row.table, row.key)
-            if digest != row.digest:
+            name = row.table.name
+            if self.digest_of(name, row.key) != row.before:
                 self._lose(
                     "A row that the transaction had read with select_for_update() was changed "
-                    f"meanwhile: {row.table} {row.key}. Run it again.",
-                    table=row.table,
+                    f"meanwhile: {name} {row.key}. Run it again.",
+                    table=name,
                     key=row.key,
                 )
 
@@ -342,8 +334,6 @@ class Speculation:
             raise ClusterUnavailable(NOT_SET_UP)
         block.schema_version, block.applied_index = state
         block.foreign_keys_off = not self.connection.execute("PRAGMA foreign_keys").fetchone()[0]
-        for row in block.locked:
-            journal.note_read(self.capture, row.table, row.key, row.digest)
         if self.right_of_way is not None:
             self._watch = self.right_of_way.watch(self._give_way)
 
@@ -360,7 +350,7 @@ class Speculation:
     def rolled_back_to(self, name: str) -> None:
         """The transaction was rolled back to a savepoint, which stays open."""
         self._cut(name, keep=1)
-        self.block.sequences.clear()
+        self.block.raw_inserts.clear()
         self.capture.undone()
 
     def _cut(self, name: str, *, keep: int) -> None:
@@ -372,10 +362,15 @@ class Speculation:
 
     def lock_row(self, table: str, key: Row) -> None:
         """Have a row validated at commit, as this transaction sees it now."""
-        row = LockedRow(table, key, self.digest_of(table, key))
-        self.block.locked.append(row)
+        if self.state is State.READING and not self.capture.is_current:
+            self.start_writing()  # which sees to the tables' new shape
+        digest = self.digest_of(table, key)
         if self.state is State.WRITING:
-            journal.note_read(self.capture, row.table, row.key, row.digest)
+            journal.note_read(self.capture, table, key, digest)
+        else:
+            # Not in the journal, where a savepoint might undo it: the block acts on what it read.
+            spec = self.capture.spec(table)
+            self.block.locked.append(ValidatedRead(spec.table, key, digest))
 
     def digest_of(self, table: str, key: Row) -> bytes:
         """Digest of a row as it is now; empty if there is none."""

@@ -11,8 +11,16 @@ from typing import TYPE_CHECKING, Any
 from raftdjango.backends.sqlite3 import commit, journal
 from raftdjango.backends.sqlite3.classify import Kind, classify, savepoint_name
 from raftdjango.backends.sqlite3.cursor import storage_parameters
-from raftdjango.backends.sqlite3.key_source import raise_local_sequence, table_inserted_without
-from raftdjango.backends.sqlite3.key_source import raise_local_sequence, table_inserted_without
+from raftdjango.backends.sqlite3.key_source import (
+    RAW_BLOCK,
+    raise_local_sequence,
+    table_inserted_without,
+)
+from raftdjango.backends.sqlite3.key_source import (
+    RAW_BLOCK,
+    raise_local_sequence,
+    table_inserted_without,
+)
 from raftdjango.backends.sqlite3.speculation import Speculation, State
 from raftdjango.conf import get_settings
 from raftdjango.exceptions import NotReplicable, TransactionConflict
@@ -115,27 +123,20 @@ class Statements:
     def _speculate(self, statement: Statement) -> None:
         """Execute a write on the local database, captured."""
         if statement.kind is Kind.WRITE and not self.as_statements:
-            table = table_inserted_without(statement.sql, self._key_chosen_by_sqlite)
-            if table is not None:
-                raise_local_sequence(self.replication.wrapper, table)
+            self._raise_sequence(statement.sql)
             self.speculation.run(statement.run)
             return
         self._as_statement(statement)
 
     def _raise_sequence(self, sql: str) -> None:
         """Have SQLite choose keys that no other node gives, where the statement leaves them out."""
-        raised = self.speculation.block.sequences
         table = table_inserted_without(sql, self._key_chosen_by_sqlite)
-        if table is not None and table not in raised:
-            raised.add(table)
+        if table is None:
+            return
+        inserts = self.speculation.block.raw_inserts
+        if inserts.get(table, 0) % RAW_BLOCK == 0:
             raise_local_sequence(self.replication.wrapper, table)
-
-    def _key_chosen_by_sqlite(self, table: str) -> str | None:
-        try:
-            spec = self.speculation.capture.spec(table)
-        except NotReplicable:
-            return None  # Said when the statement is about to write it.
-        return spec.rowid_key if spec.autoincrement else None
+        inserts[table] = inserts.get(table, 0) + 1
 
     def _as_statement(self, statement: Statement) -> None:
         """Execute what travels as a statement, on the machine's terms that its entry will carry."""

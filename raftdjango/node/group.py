@@ -370,7 +370,9 @@ class Group:
         except TransferRefused:
             return
         self.consensus.touch()
-        if not await self._until(lambda: self.role is not Role.LEADER, TRANSFER_S):
+        if await self._until(lambda: self.role is not Role.LEADER, TRANSFER_S):
+            logger.info("Group %s: leadership was handed over", self.name)
+        else:
             logger.warning("Group %s: nobody took leadership over in time.", self.name)
 
     async def _until(self, condition: Callable[[], bool], timeout_s: float) -> bool:

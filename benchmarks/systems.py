@@ -13,7 +13,14 @@ from abc import ABC, abstractmethod
 from pathlib import Path
 from typing import Any, ClassVar
 
+from django.conf import settings as django_settings
+from django.db import OperationalError
+
 from benchmarks.processes import free_ports, wait_until
+from raftdjango.client.socket import SocketClient
+from raftdjango.conf import Settings
+
+django_settings.configure(DATABASES={"default": {}})  # the name of the replicated alias
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -199,6 +206,7 @@ class RaftDjango(System):
 
     def start(self) -> None:
         self.ports = free_ports(3)
+        self.clients = [self.client(node) for node in range(3)]
         for node in range(3):
             (self.folder / f"n{node + 1}").mkdir()
             log = (self.folder / f"n{node + 1}" / "log").open("w")
@@ -219,6 +227,12 @@ class RaftDjango(System):
             "NAME": str(self.folder / f"n{node + 1}" / "db.sqlite3"),
         }
 
+    def client(self, node: int) -> SocketClient:
+        """A client of one node."""
+        folder = self.folder / f"n{node + 1}"
+        settings = Settings(node_id=f"n{node + 1}", data_dir=folder / "raft", commit_timeout_s=2.0)
+        return SocketClient("default", settings=settings, database=folder / "db.sqlite3")
+
     def environment(self, node: int) -> dict[str, str]:
         nodes = {f"n{n + 1}": f"http://127.0.0.1:{port}" for n, port in enumerate(self.ports)}
         setting = {
@@ -231,10 +245,10 @@ class RaftDjango(System):
         return super().environment(node) | {"BENCH_RAFTDJANGO": json.dumps(setting)}
 
     def status(self, node: int) -> dict[str, Any]:
-        """`raftctl status --json`, or nothing while the node does not answer."""
+        """What `raftctl status --json` prints, or nothing while the node does not answer."""
         try:
-            return json.loads(manage(self.environment(node), "raftctl", "status", "--json"))
-        except (subprocess.CalledProcessError, ValueError):
+            return self.clients[node].status(timeout_s=2.0)
+        except OperationalError:
             return {}
 
     def node_of(self, placement: str, writer: int) -> int:

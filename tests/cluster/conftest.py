@@ -19,7 +19,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture
 def bare_cluster(tmp_path: Path) -> Iterator[Cluster]:
     """Three nodes, not started; every test ends with equal databases on the nodes that run."""
-    cluster = Cluster(tmp_path)
+    # Generous: starting a node takes seconds where processors are shared.
+    cluster = Cluster(tmp_path, COMMIT_TIMEOUT_S=30)
     try:
         yield cluster
     finally:

@@ -13,9 +13,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from django.db import OperationalError
+
+from raftdjango.client.socket import SocketClient
+from raftdjango.conf import Settings
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PATIENCE_S = 60.0
@@ -128,6 +133,16 @@ class Cluster:
         self.workers: list[Worker] = []
         for name in self.names:
             (folder / name).mkdir(parents=True)
+        self._clients = {name: self._client(name) for name in self.names}
+
+    def _client(self, name: str) -> SocketClient:
+        settings = Settings(
+            node_id=name, nodes=self.urls, data_dir=self.data_dir(name), commit_timeout_s=2.0
+        )
+        return SocketClient("default", settings=settings, database=self.database(name))
+
+    def data_dir(self, name: str) -> Path:
+        return self.folder / name / "raft"
 
     def environment(self, name: str) -> dict[str, str]:
         """Environment of any process of a node."""
@@ -136,7 +151,7 @@ class Cluster:
             "raftdjango": {
                 "NODE_ID": name,
                 "NODES": self.urls,
-                "DATA_DIR": str(self.folder / name / "raft"),
+                "DATA_DIR": str(self.data_dir(name)),
                 **self.settings,
             },
         }
@@ -193,9 +208,11 @@ class Cluster:
         )
 
     def status(self, name: str) -> dict[str, Any] | None:
-        """`raftctl status --json`; None while the node does not answer."""
-        done = self.manage(name, "raftctl", "status", "--json")
-        return json.loads(done.stdout) if done.returncode == 0 else None
+        """What `raftctl status --json` prints; None while the node does not answer."""
+        try:
+            return self._clients[name].status(timeout_s=2.0)
+        except OperationalError:
+            return None
 
     def leader(self, *among: str) -> str:
         """Wait until the nodes agree on a leader among themselves."""
@@ -222,18 +239,18 @@ class Cluster:
         leader = self.leader()
         return [name for name in self.names if name != leader]
 
-    def assert_equal(self, names: Iterable[str] = ()) -> None:
-        """Wait for equal applied indexes, then compare all databases row for row."""
-        names = list(names) or self.names
-        wait_until(
-            lambda: len({applied_index(self.database(name)) for name in names}) == 1,
-            "equal applied indexes",
-        )
-        contents = {name: dump(self.database(name)) for name in names}
-        first = contents[names[0]]
-        for name in names[1:]:
-            for table in first.keys() | contents[name].keys():
-                assert first.get(table) == contents[name].get(table), (table, names[0], name)
+    def assert_equal(self, *names: str) -> None:
+        """Wait until databases are of one applied index, then compare them row for row."""
+        chosen = names or tuple(self.names)
+
+        def at_one_index() -> list[Dump] | None:
+            dumps = [dump(self.database(name)) for name in chosen]
+            return dumps if len({applied_index(d) for d in dumps}) == 1 else None
+
+        first, *others = wait_until(at_one_index, "equal applied indexes")
+        for name, other in zip(chosen[1:], others, strict=True):
+            for table in first.keys() | other.keys():
+                assert first.get(table) == other.get(table), (table, chosen[0], name)
 
     def assert_quiet_logs(self) -> None:
         """No node has printed a traceback."""
@@ -243,6 +260,8 @@ class Cluster:
             ]
 
     def close(self) -> None:
+        for client in self._clients.values():
+            client.close()
         for worker in self.workers:
             worker.close()
         for process in self.nodes.values():
@@ -252,29 +271,31 @@ class Cluster:
                 process.wait()
 
 
-def applied_index(path: Path) -> int:
-    """How far a node's database has come."""
-    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
-    try:
-        return int(connection.execute("SELECT applied_index FROM raftdjango_state").fetchone()[0])
-    finally:
-        connection.close()
+Dump = dict[str, list[tuple[Any, ...]]]
 
 
-def dump(path: Path) -> dict[str, list[tuple[Any, ...]]]:
-    """Every row of every table, the product's own and SQLite's included."""
-    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+def applied_index(contents: Dump) -> int:
+    """How far a dumped database had come."""
+    ((_, names),) = [row for row in contents["columns"] if row[0] == "raftdjango_state"]
+    return int(contents["raftdjango_state"][0][names.index("applied_index")])
+
+
+def dump(path: Path) -> Dump:
+    """Every row of every table, the product's own and SQLite's included, on one snapshot."""
+    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, isolation_level=None)
     try:
-        tables = [
-            row[0]
-            for row in connection.execute("SELECT name FROM sqlite_master WHERE type='table'")
-        ]
-        contents = {
-            name: sorted(connection.execute(f'SELECT * FROM "{name}"').fetchall(), key=repr)
-            for name in tables
-        }
-        schema = "SELECT type, name, tbl_name, sql FROM sqlite_master"
-        contents["sqlite_master"] = sorted(connection.execute(schema).fetchall(), key=repr)
+        connection.execute("BEGIN")
+        schema = connection.execute(
+            "SELECT type, name, tbl_name, sql FROM sqlite_master"
+        ).fetchall()
+        tables = ["sqlite_master", *(name for kind, name, _, _ in schema if kind == "table")]
+        contents: Dump = {"columns": []}
+        for name in tables:
+            cursor = connection.execute(f'SELECT * FROM "{name}"')
+            contents["columns"].append((name, [column[0] for column in cursor.description]))
+            contents[name] = sorted(cursor.fetchall(), key=repr)
+        # Where SQLite put the pages is its own business.
+        contents["sqlite_master"] = sorted(schema, key=repr)
         return contents
     finally:
         connection.close()

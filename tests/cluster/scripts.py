@@ -12,8 +12,8 @@ from django.contrib.sessions.backends.db import SessionStore
 from django.core.management import call_command
 from django.db import connection, transaction
 from django.db.models import F
-from raftdjango.transaction import atomic_retry
 
+from raftdjango.transaction import atomic_retry
 from tests.cluster.project.models import Account, Item, Note, Tag
 
 
@@ -22,7 +22,7 @@ def migrate() -> None:
 
 
 def command(name: str, *arguments: str) -> None:
-    call_command(name, *arguments)
+    call_command(name, *arguments, verbosity=0)
 
 
 def create_item(name: str, value: int = 0) -> int:
@@ -201,11 +201,11 @@ def swallow_everything(started_file: str, go_file: str) -> list[str]:
     return errors
 
 
+@atomic_retry
 def bulk(prefix: str, rows: int, size: int) -> None:
-    with transaction.atomic():
-        Item.objects.bulk_create(
-            Item(name=f"{prefix}-{n}".ljust(size, "."), value=n) for n in range(rows)
-        )
+    Item.objects.bulk_create(
+        Item(name=f"{prefix}-{n}".ljust(size, "."), value=n) for n in range(rows)
+    )
 
 
 def hooks() -> list[str]:

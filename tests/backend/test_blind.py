@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import sqlite3
 import threading
 import uuid
 from contextlib import contextmanager
@@ -390,11 +391,17 @@ def test_mixed_bulk_create_leaves_given_keys_alone(_database: None) -> None:
 
 @committed
 def test_a_batch_leaves_room_for_keys() -> None:
-    ops = connection.ops
-    fields = [field for field in Place._meta.concrete_fields if not field.primary_key]
-    limit = connection.features.max_query_params
-    assert ops.bulk_batch_size(fields, [None] * 10**6) * 2 <= limit
-    assert ops.bulk_batch_size(["pk"], [1]) == 500 or django.VERSION >= (6,)
+    Place.objects.count()
+    limit = connection.connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, 100)
+    try:
+        assert connection.ops.bulk_batch_size([Place._meta.get_field("name")], [None] * 1000) == 50
+        assert (
+            len(Place.objects.bulk_create([Place(name=str(number)) for number in range(120)]))
+            == 120
+        )
+    finally:
+        connection.connection.setlimit(sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER, limit)
+    assert Place.objects.count() == 120
 
 
 # -- keys that are taken ------------------------------------------------------------------------
@@ -442,6 +449,17 @@ def test_inside_a_block_chosen_keys_are_skipped(
         keys = [Place.objects.create(name=str(number)).pk for number in range(3)]
     assert keys == [500, 502, 503]
     assert len(proposed) == 1
+
+
+@both_ways
+def test_no_row_is_ignored_because_of_a_key_that_was_drawn_for_it(
+    leased: Callable[..., None], _database: None
+) -> None:
+    """INSERT OR IGNORE would not even tell of the collision."""
+    Place.objects.create(pk=501, name="chosen")
+    leased(place=range(500, 510))
+    Place.objects.bulk_create([Place(name=name) for name in "abc"], ignore_conflicts=True)
+    assert Place.objects.count() == 4
 
 
 @both_ways

@@ -31,7 +31,9 @@ class WrappedAutoField(models.BigAutoField):
         return None if value is None else Wrapped(value)
 
     def get_prep_value(self, value: Any) -> Any:
-        return super().get_prep_value(value.value if isinstance(value, Wrapped) else value)
+        if value is not None and not isinstance(value, Wrapped):
+            raise TypeError(f"{value!r} is no key of this model")
+        return super().get_prep_value(value and value.value)
 
 
 class RawDateField(models.Field):  # type: ignore[type-arg]

@@ -9,12 +9,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from raftcore.codec import decode_membership
-from raftcore.types import Entry, EntryKind, Membership
+from raftcore.types import Entry, Membership
 
 if TYPE_CHECKING:
     from raftcore.storage.protocol import LogReader
-
-_SCAN_BYTES = 4 * 1024 * 1024
 
 
 class MembershipHistory:
@@ -29,13 +27,8 @@ class MembershipHistory:
     def of(cls, reader: LogReader, bootstrap: Membership) -> MembershipHistory:
         """Read the memberships of a log on disk."""
         history = cls(bootstrap)
-        index, last = reader.first_index, reader.last_index
-        while index <= last:
-            entries = reader.entries(index, last, _SCAN_BYTES)
-            for entry in entries:
-                if entry.kind is EntryKind.MEMBERSHIP:
-                    history.append(entry)
-            index = entries[-1].index + 1
+        for index in reader.membership_indexes():
+            history.append(reader.entries(index, index, 1)[0])
         return history
 
     @property

@@ -10,6 +10,8 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from raftcore.types import EntryKind
+
 
 @dataclass(frozen=True, slots=True)
 class Span:
@@ -33,6 +35,7 @@ class LogIndex:
     def __init__(self, first_index: int = 1) -> None:
         self.first_index = first_index
         self._terms = array("Q")
+        self._memberships: list[int] = []
         self._frame_first = array("Q")
         self._frame_segment = array("I")
         self._frame_offset = array("Q")
@@ -49,13 +52,17 @@ class LogIndex:
             raise IndexError(index)
         return self._terms[index - self.first_index]
 
-    def replace_from(self, first: int, terms: Iterable[int]) -> None:
-        """Forget all from `first` on, then continue with entries of these terms."""
+    def membership_indexes(self) -> list[int]:
+        return list(self._memberships)
+
+    def replace_from(self, first: int, terms: Iterable[int], kinds: bytes) -> None:
+        """Forget all from `first` on, then continue with entries of these terms and kinds."""
         position = first - self.first_index
         if not 0 <= position <= len(self._terms):
             raise IndexError(first)
         if position < len(self._terms):
             del self._terms[position:]
+            del self._memberships[bisect_left(self._memberships, first) :]
             keep = bisect_left(self._frame_first, first)
             for column in (
                 self._frame_first,
@@ -65,6 +72,10 @@ class LogIndex:
             ):
                 del column[keep:]
         self._terms.extend(terms)
+        found = kinds.find(EntryKind.MEMBERSHIP)
+        while found >= 0:
+            self._memberships.append(first + found)
+            found = kinds.find(EntryKind.MEMBERSHIP, found + 1)
 
     def add_frame(self, first: int, segment: int, offset: int, length: int) -> None:
         """Entries from `first` on are in this frame."""

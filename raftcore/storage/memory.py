@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from raftcore.storage.errors import LogFailed
 from raftcore.storage.index import check_range
 from raftcore.storage.sequence import check_contiguous, within_bytes
-from raftcore.types import Entry, HardState
+from raftcore.types import Entry, EntryKind, HardState
 
 
 class MemoryLog:
@@ -42,6 +42,10 @@ class MemoryLog:
         if not 1 <= index <= len(self._entries):
             raise IndexError(index)
         return self._entries[index - 1].term
+
+    def membership_indexes(self) -> list[int]:
+        """Where MEMBERSHIP entries are, in order."""
+        return [one.index for one in self._entries if one.kind is EntryKind.MEMBERSHIP]
 
     def entries(self, first: int, last: int, bytes_max: int) -> tuple[Entry, ...]:
         """Entries from `first` to `last`: at least one, then as many as `bytes_max` of data allow."""

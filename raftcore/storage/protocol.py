@@ -26,6 +26,9 @@ class LogReader(Protocol):
     def term(self, index: int) -> int:
         """Term of the entry at `index` (0 for index 0); `IndexError` outside the log."""
 
+    def membership_indexes(self) -> Sequence[int]:
+        """Where MEMBERSHIP entries are, in order: a start must not have to read the whole log."""
+
     def entries(self, first: int, last: int, bytes_max: int) -> tuple[Entry, ...]:
         """Entries from `first` to `last`, both included; at least one, then up to `bytes_max`."""
 

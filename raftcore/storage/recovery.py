@@ -103,7 +103,7 @@ def _replay(path: Path, content: bytes, state: Recovered) -> None:
             length = FRAME_OVERHEAD_BYTES + len(payload)
             if record.terms:
                 first = record.first_index
-                index.replace_from(first, record.terms)
+                index.replace_from(first, record.terms, record.kinds)
                 index.add_frame(first, state.sequence, offset, length)
         except (ValueError, IndexError) as error:
             raise LogDamaged(path, offset, f"a record that cannot be read ({error})") from error

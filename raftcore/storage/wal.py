@@ -107,6 +107,11 @@ class WriteAheadLog:
         with self._lock:
             return self._index.term(index)
 
+    def membership_indexes(self) -> list[int]:
+        """Where MEMBERSHIP entries are, in order."""
+        with self._lock:
+            return self._index.membership_indexes()
+
     def entries(self, first: int, last: int, bytes_max: int) -> tuple[Entry, ...]:
         """Entries from `first` to `last`: at least one, then as many as fit `bytes_max`."""
         with self._lock:
@@ -137,7 +142,11 @@ class WriteAheadLog:
         with self._lock:
             if entries:
                 first = check_contiguous(entries, self._index.first_index, self._index.last_index)
-                self._index.replace_from(first, [entry.term for entry in entries])
+                self._index.replace_from(
+                    first,
+                    [entry.term for entry in entries],
+                    bytes([entry.kind for entry in entries]),
+                )
                 if self._pending and first <= self._pending[-1].index:
                     self._pending = [entry for entry in self._pending if entry.index < first]
                 self._pending.extend(entries)

@@ -224,14 +224,4 @@ MUTANTS = (
             ),
         ),
     ),
-    Mutant(
-        "every node draws the same election timeout",
-        (
-            (
-                "state.py",
-                "self.now_ms + self.rng.randrange(timeout_ms, 2 * timeout_ms)",
-                "self.now_ms + timeout_ms",
-            ),
-        ),
-    ),
 )

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from raftcore.storage import LogFailed, LogStore, MemoryLog
-from raftcore.types import Entry, HardState
+from raftcore.types import Entry, EntryKind, HardState
 from tests.storage.logs import EVERYTHING, content, entry, open_log, run, write
 
 Opener = Callable[[], LogStore]
@@ -89,6 +89,17 @@ def test_an_entry_at_or_below_the_last_replaces_the_rest(log: LogStore, first: i
     assert content(log)[first:] == run(first + 1, first + 3, term=3)
     with pytest.raises(IndexError):
         log.term(first + 4)
+
+
+def test_memberships_are_found_and_forgotten_with_their_entries(log: LogStore) -> None:
+    def membership(index: int, term: int) -> Entry:
+        return Entry(index, term, EntryKind.MEMBERSHIP, 5, b"who")
+
+    write(log, [membership(1, 1), entry(2), membership(3, 1)])
+    write(log, [entry(4), membership(5, 1)])
+    assert log.membership_indexes() == [1, 3, 5]
+    write(log, [entry(3, 2), membership(4, 2)])
+    assert log.membership_indexes() == [1, 4]
 
 
 def test_reads_stop_at_the_size_asked_for_but_give_one_entry_at_least(log: LogStore) -> None:

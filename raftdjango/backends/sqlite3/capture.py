@@ -9,10 +9,12 @@ and the RELEASE of an outermost savepoint, on a connection that changed somethin
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from raftdjango.backends.sqlite3.guard import JOURNAL, Guard
 from raftdjango.backends.sqlite3.tables import TableSpec, quote, read_spec
+from raftdjango.exceptions import NotReplicable
 from raftdjango.writeset.pinning import Pinning
 
 if TYPE_CHECKING:
@@ -41,7 +43,6 @@ class Capture:
         self.specs: dict[int, TableSpec] = {}
         """Specs by the number that journal rows carry; a table has several over a migration."""
         self._spec_cache: dict[str, TableSpec] = {}
-        self._kept: dict[str, None] = {}
         self._wanted: dict[str, None] = {}
         self._width = WIDTH_MIN
         self._cookie = -1
@@ -93,16 +94,18 @@ class Capture:
 
     def _keep_wanted(self) -> None:
         """Make the triggers of tables written lately outlive the next rollback."""
+        wanted = [name for name in self._wanted if name not in self.installed]
+        self._wanted.clear()
         with self.guard.unlocked():
             self.connection.execute("PRAGMA query_only = OFF")
-            for name in self._wanted:
-                if len(self._kept) < KEPT_TABLES_MAX and name not in self.installed:
-                    spec = self.spec(name)
-                    self._widen(spec)
-                    self._create_triggers(spec)
-                    self._kept[name] = None
-            self.connection.execute("PRAGMA query_only = ON")
-        self._wanted.clear()
+            try:
+                for name in wanted[: KEPT_TABLES_MAX - len(self.installed)]:
+                    with suppress(NotReplicable):  # It was made in a transaction that was undone.
+                        spec = self.spec(name)
+                        self._widen(spec)
+                        self._create_triggers(spec)
+            finally:
+                self.connection.execute("PRAGMA query_only = ON")
         self._changed = False
 
     def _forget_schema(self) -> None:
@@ -120,7 +123,6 @@ class Capture:
         self.installed.clear()
         self.specs.clear()
         self._spec_cache.clear()
-        self._kept.clear()
         self._wanted.clear()
         self._cookie = self.cookie()
 

@@ -21,6 +21,15 @@ class DatabaseFeatures(features.DatabaseFeatures):
             "select_for_update() makes nobody wait: its rows are checked at commit": {
                 "get_or_create.tests.UpdateOrCreateTransactionTests.test_creation_in_transaction",
                 "get_or_create.tests.UpdateOrCreateTransactionTests.test_updates_in_transaction",
+                "select_for_update.tests.SelectForUpdateTests.test_raw_lock_not_available",
+            },
+            "FOR UPDATE is not in the SQL, since SQLite does not know it": {
+                "select_for_update.tests.SelectForUpdateTests.test_for_update_after_from",
+            },
+            "Keys are chosen before an INSERT and are parameters of it, so that fewer rows fit": {
+                "backends.sqlite.test_operations.SQLiteOperationsTests.test_bulk_batch_size",
+                "bulk_create.tests.BulkCreateTests."
+                "test_explicit_batch_size_respects_max_batch_size",
             },
             "The backend's name is in the message": {
                 "backends.sqlite.tests.Tests.test_check_database_version_supported",

@@ -316,6 +316,7 @@ class Replication:
             return client.propose(
                 proposal_id, command, timeout_s=timeout_s, want_keys=want_keys or None
             )
+        self.speculation.start_writing()
         try:
             with self.capture.guard.unlocked():
                 return client.propose_nested(self.speculation.connection, command)

@@ -1,0 +1,80 @@
+"""`migrate` takes the group's lock through the log."""
+
+from __future__ import annotations
+
+import io
+
+import pytest
+from django.core.management import call_command
+from django.db import connection
+from django.test import TestCase, TransactionTestCase
+
+from raftdjango.backends.sqlite3 import migration_lock
+from raftdjango.backends.sqlite3.migration_lock import HeldLock, LockLost
+from tests.backend.helpers import elsewhere, raw, together
+
+
+def lock_row() -> list[tuple[object, ...]]:
+    return raw("SELECT * FROM raftdjango_lock WHERE until_ms > (SELECT time_ms FROM raftdjango_state)")
+
+
+class TestLock(TransactionTestCase):
+    def test_one_at_a_time(self) -> None:
+        mine, other = HeldLock(connection.replication), HeldLock(connection.replication)
+        assert mine.take()
+        assert not other.take()
+        mine.renew()
+        with pytest.raises(LockLost):
+            other.renew()
+        mine.release()
+        assert other.take()
+        other.release()
+
+    def test_migrate_holds_it_and_gives_it_back(self) -> None:
+        held = []
+
+        def look(*args: object, **kwargs: object) -> None:
+            held.append(elsewhere(lambda: bool(lock_row())))
+
+        from django.db.models.signals import post_migrate
+
+        post_migrate.connect(look)
+        try:
+            call_command("migrate", verbosity=0)
+        finally:
+            post_migrate.disconnect(look)
+        assert held
+        assert all(held)
+        assert not lock_row()
+
+    def test_looking_takes_no_lock(self) -> None:
+        before = raw("SELECT applied_index FROM raftdjango_state")
+        call_command("migrate", plan=True, stdout=io.StringIO())
+        call_command("migrate", check_unapplied=True, verbosity=0)
+        assert raw("SELECT applied_index FROM raftdjango_state") == before
+
+    def test_several_at_once(self) -> None:
+        """From nothing: one makes the tables, the others find nothing left to do."""
+        call_command("migrate", "sessions", "zero", verbosity=0)
+        assert "django_session" not in connection.introspection.table_names()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(migration_lock, "POLL_S", 0.01)
+            outputs = together(self.migrate, 3)
+        assert "django_session" in connection.introspection.table_names()
+        worked = [output for output in outputs if "Applying sessions.0001_initial... OK" in output]
+        assert len(worked) == 1
+
+    def migrate(self, number: int) -> str:
+        output = io.StringIO()
+        call_command("migrate", "sessions", stdout=output, stderr=io.StringIO())
+        return output.getvalue()
+
+    def test_a_plain_database_needs_no_lock(self) -> None:
+        from raftdjango.management.commands.migrate import Command
+
+        assert Command().lock is None
+
+
+class TestInATestCase(TestCase):
+    def test_migrate_runs_nested(self) -> None:
+        call_command("migrate", verbosity=0)

@@ -334,3 +334,14 @@ def test_a_long_chain_of_cascades(replica):
     node.apply(*(Insert(chain, (n, n - 1 or None)) for n in range(1, 3001)))
     assert node.apply(BlindDelete(chain, ((2,),))).row_count == 1
     assert node.select("SELECT * FROM t") == [(1, None)]
+
+
+def test_cascades_that_come_back_to_where_they_began(replica):
+    node = replica(
+        f"CREATE TABLE t (id integer PRIMARY KEY, r int REFERENCES t ON DELETE CASCADE {DEFERRED})"
+    )
+    ring = Table("t", ("id", "r"), (0,))
+    node.apply(*(Insert(ring, row) for row in ((1, 3), (2, 1), (3, 2), (4, 4), (5, None))))
+    assert node.apply(BlindDelete(ring, ((2,),))).row_count == 1
+    assert node.apply(BlindDelete(ring, ((4,),))).row_count == 1
+    assert node.select("SELECT * FROM t") == [(5, None)]

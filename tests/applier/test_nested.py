@@ -135,6 +135,16 @@ def test_a_schema_that_is_rolled_back_is_forgotten(node):
     assert node.apply(Insert(late, (1, 9))) == APPLIED
 
 
+def test_a_foreign_key_made_by_the_entry_itself_counts(node):
+    late = Table("late", ("id", "p"), (0,))
+    table = (
+        "CREATE TABLE late (id integer PRIMARY KEY, p REFERENCES p DEFERRABLE INITIALLY DEFERRED)"
+    )
+    verdict = node.apply(Insert(P, ROW), sql(table), Insert(late, (1, 9)))
+    assert verdict.kind == VerdictKind.CONSTRAINT_CONFLICT
+    assert node.apply(Insert(P, ROW), sql(table), Insert(late, (1, 1))) == APPLIED
+
+
 def test_only_commands_are_applied(node):
     with pytest.raises(ValueError, match="Only commands"):
         node.applier.apply_nested(LogEntry(9, 1, 1, None))

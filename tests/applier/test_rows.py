@@ -160,6 +160,13 @@ def test_a_constraint_met_by_a_blind_operation_is_the_users_integrity_error(node
     assert node.apply(BlindUpdate(THING, ((2,),), ((1, "a"),))) == error
 
 
+def test_a_blind_update_of_several_rows_is_all_or_nothing(node):
+    node.apply(node.insert(THING, 1, "a", 1), node.insert(THING, 2, "b", 1))
+    verdict = node.apply(BlindUpdate(THING, ((1,), (2,)), ((1, "same"),)))
+    assert verdict.kind == VerdictKind.INTEGRITY_ERROR
+    assert node.row(THING, 1) == (1, "a", 1)
+
+
 def test_a_primary_key_can_change(node):
     node.apply(node.insert(THING, 1, "a", 1))
     assert node.apply(node.update(THING, 1, id=7, value=2)) == APPLIED

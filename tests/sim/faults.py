@@ -140,9 +140,11 @@ class Faults:
     def _transfer(self) -> None:
         world = self.world
         machine = self._some()
-        if not machine.up or machine.paused:
-            return
-        to = world.rng.choice((None, *world.machines))
+        if machine.up and not machine.paused:
+            self._hand_over(machine, world.rng.choice((None, *world.machines)))
+
+    def _hand_over(self, machine: Machine, to: str | None) -> None:
+        world = self.world
 
         def ask(now_ms: int) -> None:
             try:
@@ -174,8 +176,15 @@ class Faults:
         minority = world.rng.sample(names, size)
         if world.plan.duel or world.rng.random() < 0.5:
             minority = self._worst(size) or minority
+        if minority and world.rng.random() < 0.3:
+            for leader in world.leaders():
+                self._hand_over(leader, world.rng.choice(minority))
         world.note(f"what remains is {trouble}", minority)
         world.coverage[f"served with trouble: {trouble}"] += 1
+        self._break(trouble, minority)
+
+    def _break(self, trouble: str, minority: list[str]) -> None:
+        world = self.world
         match trouble:
             case "minority down":
                 for name in minority:
@@ -190,7 +199,7 @@ class Faults:
             case "minority mute":
                 world.cut(frozenset(links_of(world, minority, incoming=False)))
             case "link cut":
-                one, other = world.rng.sample(names, 2)
+                one, other = world.rng.sample(list(world.machines), 2)
                 world.cut(frozenset({(one, other), (other, one)}))
 
     def _worst(self, size: int) -> list[str] | None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from google.protobuf.message import DecodeError
 
 from raftdjango.client import channel_pb2
+from raftdjango.node.frames import take
 from raftdjango.node.limits import (
     CHANNEL_CONNECTIONS_MAX,
     CHANNEL_FRAME_OVERHEAD,
@@ -23,17 +24,21 @@ from raftdjango.node.limits import (
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from raftdjango.node.frames import Taken
+
 logger = logging.getLogger("raftdjango.node")
 
 HEADER_BYTES = 4
 SMALL_FRAME_BYTES = 256 * 1024
 """Frames up to this size are not counted: the sockets' own buffers bound them."""
+LARGE_FRAME_BYTES = 1024 * 1024
+"""Larger ones are parsed on a thread."""
 
 
 class Session(Protocol):
     """One connection's requests."""
 
-    def request(self, request: channel_pb2.Request) -> None:
+    def request(self, taken: Taken) -> None:
         """Take a request; answers go through the connection given at the session's start."""
 
     def closed(self) -> None:
@@ -116,6 +121,7 @@ class Connection(asyncio.Protocol):
         self._session: Session | None = None
         self._buffer = bytearray()
         self._reserved = 0
+        self._parsing = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # A cast, since uvloop's transports are of no class of asyncio's.
@@ -128,9 +134,7 @@ class Connection(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
         self._channel.forget(self)
-        if self._reserved:
-            self._channel.free(self._reserved)
-            self._reserved = 0
+        self._release()
         if self._session is not None:
             self._session.closed()
             self._session = None
@@ -176,37 +180,72 @@ class Connection(asyncio.Protocol):
             self._transport.close()
 
     def _frames(self) -> None:
+        """Take every whole frame that is there."""
         buffer = self._buffer
-        while self._session is not None and len(buffer) >= HEADER_BYTES:
+        while self._session is not None and not self._parsing and len(buffer) >= HEADER_BYTES:
             size = int.from_bytes(buffer[:HEADER_BYTES], "big")
             if size > self._channel.frame_bytes_max:
-                self.malformed(
-                    0,
-                    f"a frame of {size} bytes; this node takes {self._channel.frame_bytes_max}",
-                )
+                bound = self._channel.frame_bytes_max
+                self.malformed(0, f"a frame of {size} bytes; this node takes {bound}")
                 return
-            if size > SMALL_FRAME_BYTES and not self._reserved:
-                if not self._channel.reserve(self, size):
-                    assert self._transport is not None
-                    self._transport.pause_reading()
-                    return
-                self._reserved = size
+            if size > SMALL_FRAME_BYTES and not self._reserve(size):
+                return
             if len(buffer) < HEADER_BYTES + size:
                 return
             with memoryview(buffer) as view:
                 frame = bytes(view[HEADER_BYTES : HEADER_BYTES + size])
             del buffer[: HEADER_BYTES + size]
+            if size > LARGE_FRAME_BYTES:
+                self._parse_apart(frame)
+                return
             self._frame(frame)
-            if self._reserved:
-                reserved, self._reserved = self._reserved, 0
-                self._channel.free(reserved)
+            self._release()
 
     def _frame(self, frame: bytes) -> None:
-        if self._session is None:
-            return
         try:
-            request = channel_pb2.Request.FromString(frame)
+            taken = take(frame)
         except DecodeError:
-            self.malformed(0, "a frame that is no request of the local channel")
+            self._not_a_request()
             return
-        self._session.request(request)
+        if self._session is not None:
+            self._session.request(taken)
+
+    def _parse_apart(self, frame: bytes) -> None:
+        """Parse a large frame on a thread; what comes behind it waits."""
+        self._parsing = True
+        if self._transport is not None:
+            self._transport.pause_reading()
+        future = asyncio.get_running_loop().run_in_executor(None, take, frame)
+        future.add_done_callback(self._parsed)
+
+    def _parsed(self, future: asyncio.Future[Taken]) -> None:
+        self._parsing = False
+        if future.cancelled() or self._session is None or self._transport is None:
+            future.cancelled() or future.exception()
+            return
+        if isinstance(future.exception(), DecodeError):
+            self._not_a_request()
+            return
+        self._session.request(future.result())
+        self._release()
+        self._transport.resume_reading()
+        self._frames()
+
+    def _not_a_request(self) -> None:
+        self.malformed(0, "a frame that is no request of the local channel")
+
+    def _reserve(self, size: int) -> bool:
+        """Have room for a frame to come, or pause until there is."""
+        if self._reserved:
+            return True
+        if self._channel.reserve(self, size):
+            self._reserved = size
+            return True
+        if self._transport is not None:
+            self._transport.pause_reading()
+        return False
+
+    def _release(self) -> None:
+        if self._reserved:
+            reserved, self._reserved = self._reserved, 0
+            self._channel.free(reserved)

@@ -20,6 +20,7 @@ from raftdjango.node.channel import Channel
 from raftdjango.node.consensus import Consensus, monotonic_ms
 from raftdjango.node.data_dir import with_cluster, write_identity
 from raftdjango.node.formation import Formation
+from raftdjango.node.hearsay import Hearsay, facts_of
 from raftdjango.node.intake import Intake, Placement, Refused
 from raftdjango.node.leases import Leases
 from raftdjango.node.limits import (
@@ -29,7 +30,7 @@ from raftdjango.node.limits import (
     TRANSFER_S,
 )
 from raftdjango.node.log_thread import LogThread
-from raftdjango.node.peer_pb2 import Forward, ForwardAnswer
+from raftdjango.node.peer_pb2 import Forward, ForwardAnswer, MemberFacts
 from raftdjango.node.proposals import SWEEP_S, Proposals, Reason, Refusal
 from raftdjango.node.reads import BarrierReads
 from raftdjango.node.sessions import WorkerSession
@@ -49,6 +50,8 @@ JOIN_S = 5.0
 """How long a stop waits for the log and applier threads to end what they are at."""
 FORM_TICKS = 4
 """Every so many sweeps the leader looks whether something of the forming is missing."""
+TELL_TICKS = 20
+"""Every so many sweeps the leader tells the others what it knows of all: once a second."""
 
 _RESULTS = {
     Refused.BUSY: ForwardAnswer.BUSY,
@@ -120,6 +123,7 @@ class Group:
             overloaded=self._is_overloaded,
             now_ms=monotonic_ms,
         )
+        self.hearsay = Hearsay()
         self.proposals = Proposals(self)
         self.reads = BarrierReads(
             self.proposals, cluster_time_ms=self.cluster_time_ms, now=self.now
@@ -221,6 +225,8 @@ class Group:
                 self._on_forward(sender, item)
             elif isinstance(item, ForwardAnswer):
                 self._on_forward_answer(item)
+            elif isinstance(item, MemberFacts):
+                self.hearsay.hear(sender, item, monotonic_ms())
             elif not (isinstance(item, AppendEntries) and item.entries and self._is_overloaded()):
                 # A follower that cannot keep up lets entries drop: the leader sends them again.
                 self.consensus.receive(item)
@@ -342,6 +348,15 @@ class Group:
         if self._ticks % FORM_TICKS == 0 or not self._was_ready:
             self._lead()
             self._tell_ready()
+        if self._ticks % TELL_TICKS == 0 and self.role is Role.LEADER:
+            self._tell_members()
+
+    def _tell_members(self) -> None:
+        status = self.core.status(monotonic_ms())
+        facts = facts_of(status)
+        for member in status.members:
+            if member.id != self.node_id:
+                self.transport.send(member.id, facts)
 
     def _lead(self) -> None:
         if self.role is Role.LEADER and not self.formation.is_complete and not self.stopping:

@@ -9,9 +9,9 @@ if TYPE_CHECKING:
 
     from raftcore.messages import Message
     from raftcore.types import NodeId
-    from raftdjango.node.peer_pb2 import Forward, ForwardAnswer
+    from raftdjango.node.peer_pb2 import Forward, ForwardAnswer, MemberFacts
 
-    PeerItem = Message | Forward | ForwardAnswer
+    PeerItem = Message | Forward | ForwardAnswer | MemberFacts
 
 
 class PeerTransport(Protocol):

@@ -10,18 +10,17 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from google.protobuf.message import DecodeError
-
 from raftdjango.client import channel_pb2
 from raftdjango.node.limits import CHANNEL_REQUESTS_MAX
 from raftdjango.node.proposals import Refusal
-from raftdjango.writeset import VerdictKind, encode_verdict, entry_pb2
+from raftdjango.writeset import VerdictKind, encode_verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from raftdjango.applier import Applied
     from raftdjango.node.channel import Connection
+    from raftdjango.node.frames import Taken
     from raftdjango.node.leases import Leases
     from raftdjango.node.proposals import Proposals
     from raftdjango.node.reads import Reads
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 CHANNEL_VERSION = 1
 WAIT_S_MAX = 3600.0
 """Longest wait that a worker can ask for."""
-PROPOSAL_ID_BYTES_MAX = 64
 
 
 class Served(Protocol):
@@ -65,9 +63,9 @@ class WorkerSession:
         self._welcome = False
         self._unanswered = 0
 
-    def request(self, request: channel_pb2.Request) -> None:
+    def request(self, taken: Taken) -> None:
         """Take one request."""
-        connection = self._connection
+        connection, request = self._connection, taken.request
         if connection is None:
             return
         body = request.WhichOneof("body")
@@ -84,7 +82,7 @@ class WorkerSession:
         else:
             self._unanswered += 1
             wait_s = min(request.timeout_ms / 1000, WAIT_S_MAX)
-            handler(self, request, self._group.now() + wait_s)
+            handler(self, taken, self._group.now() + wait_s)
 
     def closed(self) -> None:
         """The worker is gone."""
@@ -126,12 +124,12 @@ class WorkerSession:
             )
         return ""
 
-    def _propose(self, request: channel_pb2.Request, deadline: float) -> None:
-        propose = request.propose
-        sequence = request.sequence
-        if not _is_command(propose):
+    def _propose(self, taken: Taken, deadline: float) -> None:
+        propose = taken.request.propose
+        sequence = taken.request.sequence
+        if taken.wrong:
             assert self._connection is not None
-            self._connection.malformed(sequence, "a proposal whose command is none, or another's")
+            self._connection.malformed(sequence, taken.wrong)
             return
         wanted = dict(propose.want_keys)
 
@@ -142,7 +140,7 @@ class WorkerSession:
                 self._outcome(sequence, end, wanted)
 
         self._group.proposals.submit(
-            propose.proposal_id, propose.command, deadline=deadline, settled=settled
+            propose.proposal_id, taken.command, deadline=deadline, settled=settled
         )
 
     def _outcome(self, sequence: int, applied: Applied, wanted: dict[str, int]) -> None:
@@ -163,8 +161,8 @@ class WorkerSession:
                 outcome.keys[table].count = len(block)
         self._send(answer)
 
-    def _refresh(self, request: channel_pb2.Request, deadline: float) -> None:
-        sequence = request.sequence
+    def _refresh(self, taken: Taken, deadline: float) -> None:
+        sequence = taken.request.sequence
 
         def refreshed(end: int | Refusal) -> None:
             if isinstance(end, Refusal):
@@ -176,8 +174,8 @@ class WorkerSession:
 
         self._group.reads.refresh(deadline=deadline, refreshed=refreshed)
 
-    def _lease_keys(self, request: channel_pb2.Request, deadline: float) -> None:
-        sequence = request.sequence
+    def _lease_keys(self, taken: Taken, deadline: float) -> None:
+        sequence = taken.request.sequence
 
         def given(end: range | Refusal) -> None:
             if isinstance(end, Refusal):
@@ -188,11 +186,11 @@ class WorkerSession:
             answer.keys.range.count = len(end)
             self._send(answer)
 
-        lease = request.lease_keys
+        lease = taken.request.lease_keys
         self._group.leases.lease(lease.table, lease.count, deadline=deadline, given=given)
 
-    def _get_status(self, request: channel_pb2.Request, deadline: float) -> None:
-        answer = self._answer(request.sequence)
+    def _get_status(self, taken: Taken, deadline: float) -> None:
+        answer = self._answer(taken.request.sequence)
         answer.status.json = json.dumps(self._group.status())
         self._send(answer)
 
@@ -210,30 +208,12 @@ class WorkerSession:
         answer.refusal.message = refusal.message
         self._send(answer)
 
-    _HANDLERS: dict[str, Callable[[WorkerSession, channel_pb2.Request, float], None]] = {
+    _HANDLERS: dict[str, Callable[[WorkerSession, Taken, float], None]] = {
         "propose": _propose,
         "refresh": _refresh,
         "lease_keys": _lease_keys,
         "get_status": _get_status,
     }
-
-
-def _is_command(propose: channel_pb2.Propose) -> bool:
-    """Whether the command is one, as far as can be told without looking at rows.
-
-    No node can apply an entry that is no command, and none may skip it: such bytes must not get
-    into the log.
-    """
-    try:
-        command = entry_pb2.Command.FromString(propose.command)
-    except DecodeError:
-        return False
-    named = 0 < len(propose.proposal_id) <= PROPOSAL_ID_BYTES_MAX
-    return (
-        named
-        and command.proposal_id == propose.proposal_id
-        and command.WhichOneof("body") is not None
-    )
 
 
 def _same_file(first: Path, second: Path) -> bool:

@@ -1,6 +1,7 @@
 """What a node tells of one of its groups: the facts of `raftctl status --json`.
 
-A follower knows the leader's view of nobody; what it does not know is null, never a guess.
+What a follower knows of the others is the leader's word (`hearsay`), and `members_told_ms` says how
+old that is.  What nobody told is null, never a guess.
 """
 
 from __future__ import annotations
@@ -13,39 +14,52 @@ from raftdjango.node.limits import DISK_STALL_S
 from raftdjango.right_of_way import foreign_holder
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from raftcore import Status
     from raftdjango.node.group import Group
     from raftdjango.node.opening import OpenedGroup
+    from raftdjango.node.peer_pb2 import MemberFact, MemberFacts
 
 
-def member_facts(status: Status, addresses: dict[str, str]) -> list[dict[str, Any]]:
-    """One dictionary per member."""
-    leads = status.leader == status.node_id
+def member_facts(
+    status: Status, addresses: Mapping[str, str], told: MemberFacts | None, told_ms: int
+) -> list[dict[str, Any]]:
+    """One dictionary per member; `told` is the leader's word, `told_ms` old."""
+    said = {fact.id: fact for fact in told.members} if told is not None else {}
+    last_index = told.last_index if told is not None else 0
     facts = []
     for member in status.members:
         me = member.id == status.node_id
-        known = leads or me
+        fact = said.get(member.id)
+        contact = member.last_contact_ms  # what was heard first-hand is the better word
+        if contact is None and fact is not None and fact.HasField("last_contact_ms"):
+            contact = fact.last_contact_ms + told_ms
         role: str | None = None
         if me:
             role = status.role.name.lower()
         elif member.id == status.leader:
             role = "leader"
-        elif leads:
+        elif fact is not None:
             role = "follower" if member.voter else "learner"
-        match_index = (status.last_index if me else member.match_index) if known else None
-        lag = max(0, status.last_index - match_index) if leads and match_index is not None else None
         facts.append(
             {
                 "id": member.id,
                 "address": addresses.get(member.id, ""),
                 "role": role,
                 "voter": member.voter,
-                "match_index": match_index,
-                "lag": lag,
-                "last_contact_ms": 0 if me else member.last_contact_ms,
+                "match_index": _match_index(status, fact, me=me),
+                "lag": max(0, last_index - fact.match_index) if fact is not None else None,
+                "last_contact_ms": contact,
             }
         )
     return facts
+
+
+def _match_index(status: Status, fact: MemberFact | None, *, me: bool) -> int | None:
+    if fact is not None:
+        return fact.match_index
+    return status.last_index if me else None
 
 
 READY_LAG_MAX = 10_000
@@ -88,7 +102,9 @@ def lock_holder(group: Group, opened: OpenedGroup) -> str:
 
 def group_status(group: Group, opened: OpenedGroup) -> dict[str, Any]:
     """All facts of one group."""
-    status = group.core.status(monotonic_ms())
+    now_ms = monotonic_ms()
+    status = group.core.status(now_ms)
+    told, told_ms = group.hearsay.under(status, now_ms) or (None, None)
     reason = not_ready_reason(group, opened)
     return {
         "node": group.node_id,
@@ -102,7 +118,8 @@ def group_status(group: Group, opened: OpenedGroup) -> dict[str, Any]:
         "last_index": status.last_index,
         "log_bytes": opened.store.size_bytes,
         "log_compacted": False,
-        "members": member_facts(status, dict(group.forming.members)),
+        "members": member_facts(status, group.forming.members, told, told_ms or 0),
+        "members_told_ms": told_ms,
         "ready": not reason,
         "not_ready_reason": reason,
         "queues": {

@@ -76,7 +76,8 @@ def _group(alias: str) -> dict[str, Any]:
         {"is": member, "ago": cluster_status.ago(member.last_contact_ms)}
         for member in cluster_status.members(status)
     ]
-    return {**shown, "status": status, "members": members}
+    told = cluster_status.ago(cluster_status.told_ms(status))
+    return {**shown, "status": status, "members": members, "told": told}
 
 
 def _local(alias: str) -> dict[str, Any]:

@@ -124,15 +124,22 @@ def _own_health(status: Mapping[str, Any]) -> Health:
 
 
 def _health(status: Mapping[str, Any], row: Mapping[str, Any], silent_ms: int) -> Health:
-    contact, lag = row.get("last_contact_ms"), row.get("lag")
-    if contact is not None and contact > silent_ms:
-        return Health.SILENT
+    contact, lag, told = row.get("last_contact_ms"), row.get("lag"), told_ms(status)
     if contact is None:
-        # Only a leader hears from everybody, so only there does silence mean anything.
-        return Health.SILENT if status.get("leader") == status.get("node") else Health.UNKNOWN
+        # Only a leader hears from everybody: silence means something where it says so.
+        return Health.UNKNOWN if told is None else Health.SILENT
+    # That the leader's word is a little old makes nobody silent; the leader was heard first-hand.
+    if contact - (0 if row.get("role") == "leader" else told or 0) > silent_ms:
+        return Health.SILENT
     if lag is not None and lag > LAG_ENTRIES_MAX:
         return Health.BEHIND
     return Health.GOOD
+
+
+def told_ms(status: Mapping[str, Any]) -> int | None:
+    """How old the leader's word on the members is; 0 where the leader was asked, None without any."""
+    told: int | None = status.get("members_told_ms")
+    return told
 
 
 def ago(milliseconds: int | None) -> str:

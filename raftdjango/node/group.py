@@ -20,7 +20,7 @@ from raftdjango.node.channel import Channel
 from raftdjango.node.consensus import Consensus, monotonic_ms
 from raftdjango.node.data_dir import with_cluster, write_identity
 from raftdjango.node.formation import Formation
-from raftdjango.node.hearsay import Hearsay, facts_of
+from raftdjango.node.hearsay import Hearsay, tell_members
 from raftdjango.node.intake import Intake, Placement, Refused
 from raftdjango.node.leases import Leases
 from raftdjango.node.limits import (
@@ -349,14 +349,7 @@ class Group:
             self._lead()
             self._tell_ready()
         if self._ticks % TELL_TICKS == 0 and self.role is Role.LEADER:
-            self._tell_members()
-
-    def _tell_members(self) -> None:
-        status = self.core.status(monotonic_ms())
-        facts = facts_of(status)
-        for member in status.members:
-            if member.id != self.node_id:
-                self.transport.send(member.id, facts)
+            tell_members(self.core.status(monotonic_ms()), self.transport.send)
 
     def _lead(self) -> None:
         if self.role is Role.LEADER and not self.formation.is_complete and not self.stopping:

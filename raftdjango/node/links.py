@@ -30,7 +30,7 @@ from raftdjango.node.batches import make_batch
 from raftdjango.node.fragments import BATCH_OVERHEAD, Partials
 from raftdjango.node.lanes import Lane, LanePlan
 from raftdjango.node.outbox import size_of
-from raftdjango.node.peer_pb2 import Batch, Forward, Fragment
+from raftdjango.node.peer_pb2 import Batch, Forward, Fragment, MemberFacts
 
 if TYPE_CHECKING:
     import asyncio
@@ -49,6 +49,7 @@ CONTROL = (
     RequestVote,
     RequestVoteResponse,
     TimeoutNow,
+    MemberFacts,
 )
 CONTROL_ITEMS_MAX = 64
 ENTRIES_ITEMS_MAX = 16384

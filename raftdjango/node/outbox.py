@@ -7,7 +7,7 @@ import threading
 from typing import TYPE_CHECKING, NamedTuple
 
 from raftcore.messages import AppendEntries
-from raftdjango.node.peer_pb2 import Forward
+from raftdjango.node.peer_pb2 import Forward, MemberFacts
 
 if TYPE_CHECKING:
     from raftdjango.node.peers import PeerItem
@@ -29,6 +29,8 @@ def size_of(item: PeerItem) -> int:
         return ENTRY_OVERHEAD + sum(len(entry.data) + ENTRY_OVERHEAD for entry in item.entries)
     if isinstance(item, Forward):
         return ENTRY_OVERHEAD + len(item.command)
+    if isinstance(item, MemberFacts):
+        return ENTRY_OVERHEAD + item.ByteSize()
     return ENTRY_OVERHEAD
 
 

@@ -8,18 +8,20 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Batch(_message.Message):
-    __slots__ = ("raft", "forwards", "answers", "fragment", "forming")
+    __slots__ = ("raft", "forwards", "answers", "fragment", "forming", "facts")
     RAFT_FIELD_NUMBER: _ClassVar[int]
     FORWARDS_FIELD_NUMBER: _ClassVar[int]
     ANSWERS_FIELD_NUMBER: _ClassVar[int]
     FRAGMENT_FIELD_NUMBER: _ClassVar[int]
     FORMING_FIELD_NUMBER: _ClassVar[int]
+    FACTS_FIELD_NUMBER: _ClassVar[int]
     raft: _containers.RepeatedScalarFieldContainer[bytes]
     forwards: _containers.RepeatedCompositeFieldContainer[Forward]
     answers: _containers.RepeatedCompositeFieldContainer[ForwardAnswer]
     fragment: Fragment
     forming: _containers.RepeatedCompositeFieldContainer[Node]
-    def __init__(self, raft: _Optional[_Iterable[bytes]] = ..., forwards: _Optional[_Iterable[_Union[Forward, _Mapping]]] = ..., answers: _Optional[_Iterable[_Union[ForwardAnswer, _Mapping]]] = ..., fragment: _Optional[_Union[Fragment, _Mapping]] = ..., forming: _Optional[_Iterable[_Union[Node, _Mapping]]] = ...) -> None: ...
+    facts: MemberFacts
+    def __init__(self, raft: _Optional[_Iterable[bytes]] = ..., forwards: _Optional[_Iterable[_Union[Forward, _Mapping]]] = ..., answers: _Optional[_Iterable[_Union[ForwardAnswer, _Mapping]]] = ..., fragment: _Optional[_Union[Fragment, _Mapping]] = ..., forming: _Optional[_Iterable[_Union[Node, _Mapping]]] = ..., facts: _Optional[_Union[MemberFacts, _Mapping]] = ...) -> None: ...
 
 class Node(_message.Message):
     __slots__ = ("id", "url")
@@ -62,6 +64,26 @@ class ForwardAnswer(_message.Message):
     term: int
     index: int
     def __init__(self, proposal_id: _Optional[bytes] = ..., result: _Optional[_Union[ForwardAnswer.Result, str]] = ..., term: _Optional[int] = ..., index: _Optional[int] = ...) -> None: ...
+
+class MemberFacts(_message.Message):
+    __slots__ = ("term", "last_index", "members")
+    TERM_FIELD_NUMBER: _ClassVar[int]
+    LAST_INDEX_FIELD_NUMBER: _ClassVar[int]
+    MEMBERS_FIELD_NUMBER: _ClassVar[int]
+    term: int
+    last_index: int
+    members: _containers.RepeatedCompositeFieldContainer[MemberFact]
+    def __init__(self, term: _Optional[int] = ..., last_index: _Optional[int] = ..., members: _Optional[_Iterable[_Union[MemberFact, _Mapping]]] = ...) -> None: ...
+
+class MemberFact(_message.Message):
+    __slots__ = ("id", "match_index", "last_contact_ms")
+    ID_FIELD_NUMBER: _ClassVar[int]
+    MATCH_INDEX_FIELD_NUMBER: _ClassVar[int]
+    LAST_CONTACT_MS_FIELD_NUMBER: _ClassVar[int]
+    id: str
+    match_index: int
+    last_contact_ms: int
+    def __init__(self, id: _Optional[str] = ..., match_index: _Optional[int] = ..., last_contact_ms: _Optional[int] = ...) -> None: ...
 
 class Fragment(_message.Message):
     __slots__ = ("digest", "offset", "size", "data", "received")

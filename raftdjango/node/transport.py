@@ -19,7 +19,7 @@ from raftdjango.node.batches import decode_batch, nodes_of
 from raftdjango.node.forming import PeerRefused
 from raftdjango.node.lanes import Peer
 from raftdjango.node.links import Exchange, Link
-from raftdjango.node.peer_pb2 import Batch, Forward, ForwardAnswer, Fragment
+from raftdjango.node.peer_pb2 import Batch, Forward, ForwardAnswer, Fragment, MemberFacts
 from raftdjango.node.signing import Signer
 
 if TYPE_CHECKING:
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger("raftdjango.node")
 
 JOIN_S = 0.2
+NOT_RAFT = (Forward, ForwardAnswer, MemberFacts)
+"""Items that lead nobody: `Forming` judges messages of the core only."""
 
 
 def messages_path(group: str) -> str:
@@ -90,9 +92,7 @@ class Transport:
     def send(self, to: str, item: PeerItem) -> None:
         """Queue `item`; called on the loop, never blocks, drops the oldest when full."""
         link = self._links.get(to)
-        if link is not None and (
-            isinstance(item, Forward | ForwardAnswer) or self.forming.lets_out(item)
-        ):
+        if link is not None and (isinstance(item, NOT_RAFT) or self.forming.lets_out(item)):
             link.send(item)
 
     # -- in ------------------------------------------------------------------------------------
@@ -145,7 +145,7 @@ class Transport:
         allowed = [
             item
             for item in items
-            if isinstance(item, Forward | ForwardAnswer) or self.forming.lets_in(sender, item)
+            if isinstance(item, NOT_RAFT) or self.forming.lets_in(sender, item)
         ]
         if allowed:
             link.heard(allowed)

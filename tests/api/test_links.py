@@ -9,9 +9,10 @@ from raftcore.messages import AppendEntries, AppendEntriesResponse, Heartbeat
 from raftcore.types import Entry, EntryKind
 from raftdjango.conf import Settings
 from raftdjango.node import links
+from raftdjango.node.batches import decode_batch, make_batch
 from raftdjango.node.lanes import Peer
 from raftdjango.node.links import Link
-from raftdjango.node.peer_pb2 import Forward, ForwardAnswer
+from raftdjango.node.peer_pb2 import Forward, ForwardAnswer, MemberFact, MemberFacts
 from raftdjango.node.signing import Signer
 
 if TYPE_CHECKING:
@@ -113,6 +114,15 @@ def test_answers_ride() -> None:
     wire.link.send(Forward(proposal_id=b"q"))
     assert wire.rode() == [ack(1), heartbeat, answer]
     assert wire.by_lane() == [Forward(proposal_id=b"q")], "its loss must be reported: by lane"
+
+
+def test_facts_go_with_the_heartbeats_and_the_latest_says_all() -> None:
+    wire = Wire()
+    told = [MemberFacts(term=3, last_index=n, members=[MemberFact(id="n2")]) for n in (1, 2)]
+    for facts in told:
+        wire.link.send(facts)
+    assert wire.by_lane() == [], "entries do not wait for them"
+    assert decode_batch(make_batch(wire.link.control.outbox.take(1 << 20))) == told[1:]
 
 
 def test_what_is_late_for_the_answer_goes_by_lane() -> None:

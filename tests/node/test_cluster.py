@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from raftdjango.exceptions import ClusterUnavailable, CommitUncertain, TransactionTooLarge
+from raftdjango.node.group import TELL_TICKS
 from raftdjango.writeset import VerdictKind, decode_command
 from tests.node.nodes import (
     GROUP,
@@ -252,11 +253,52 @@ def test_status_tells_what_is_known_and_null_where_nothing_is(cluster):
     assert seen["log_compacted"] is False
     assert [member["id"] for member in seen["members"]] == cluster.names
     assert all(isinstance(member["match_index"], int) for member in seen["members"])
-    other = cluster.client(follower).status(timeout_s=PATIENCE_S)
-    third = next(name for name in cluster.names if name not in (leader, follower))
-    unknown = next(member for member in other["members"] if member["id"] == third)
-    assert unknown["match_index"] is None
-    assert unknown["last_contact_ms"] is None
+    assert seen["members_told_ms"] == 0
+    cluster.crash(leader)
+    for name in cluster.names:
+        if name not in (leader, follower):
+            cluster.crash(name)
+    wait_until(lambda: cluster.status(follower)["leader"] is None, "the loss of the leader")
+    alone = cluster.client(follower).status(timeout_s=PATIENCE_S)
+    assert alone["members_told_ms"] is None, "what an earlier leader said is worth nothing now"
+    for member in alone["members"]:
+        if member["id"] != follower:
+            assert member["match_index"] is member["lag"] is member["last_contact_ms"] is None
+
+
+def member(status: dict, name: str) -> dict:
+    return next(row for row in status["members"] if row["id"] == name)
+
+
+def test_a_follower_shows_what_the_leader_knows_of_all(cluster):
+    leader = cluster.leader()
+    follower, cut = followers(cluster)
+    cluster.network.cut.add(frozenset((leader, cut)))
+    write(cluster, cluster.client(leader), 1)
+
+    def told() -> dict | None:
+        status = cluster.status(follower)
+        row = member(status, cut)
+        return status if row["lag"] and row["last_contact_ms"] > 700 else None
+
+    status = wait_until(told, "the leader's word on the node that it does not reach")
+    assert 0 <= status["members_told_ms"] < 30_000
+    assert member(status, cut)["last_contact_ms"] > status["members_told_ms"]
+    assert member(status, cut)["match_index"] < member(status, leader)["match_index"]
+    assert member(status, cut)["role"] == "follower"
+    assert (member(status, leader)["lag"], member(status, follower)["lag"]) == (0, 0)
+    assert member(status, follower)["last_contact_ms"] == 0
+    assert member(status, leader)["last_contact_ms"] < 700, "heard first-hand all the time"
+
+
+def test_facts_are_told_by_the_leader_alone_and_seldom(cluster):
+    leader = cluster.leader()
+    sent = cluster.network.sent
+    before, ticks = sent["MemberFacts"], cluster.nodes[leader].groups[GROUP]._ticks
+    wait_until(lambda: sent["MemberFacts"] >= before + 4, "facts")
+    told = sent["MemberFacts"] - before
+    passed = cluster.nodes[leader].groups[GROUP]._ticks - ticks
+    assert told <= 2 * (passed // TELL_TICKS + 1), "once in so many sweeps, to two others"
 
 
 def test_every_incarnation_is_bound_in_the_log(cluster):

@@ -19,6 +19,7 @@ LEADER_STATUS: dict[str, Any] = {
     "commit_index": 123456,
     "applied_index": 123450,
     "log_bytes": 3 * 1024 * 1024,
+    "members_told_ms": 0,
     "members": [
         {
             "id": "n1",
@@ -50,11 +51,24 @@ FOLLOWER_STATUS: dict[str, Any] = {
     **LEADER_STATUS,
     "node": "n2",
     "role": "follower",
+    "members_told_ms": None,
     "members": [
         {**row, "match_index": None, "lag": None, "last_contact_ms": None}
         for row in LEADER_STATUS["members"]
     ],
 }
+TOLD_STATUS: dict[str, Any] = {
+    **LEADER_STATUS,
+    "node": "n2",
+    "role": "follower",
+    "members_told_ms": 4000,
+    "members": [
+        {**LEADER_STATUS["members"][0], "last_contact_ms": 30},
+        {**LEADER_STATUS["members"][1], "last_contact_ms": 0},
+        {**LEADER_STATUS["members"][2], "lag": 0, "last_contact_ms": 4100},
+    ],
+}
+"""A follower whose leader was last heard to tell 4 seconds ago."""
 
 
 class FakeClient:

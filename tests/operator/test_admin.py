@@ -10,7 +10,7 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client, TestCase
 from django.urls import reverse
 
-from tests.operator.fakes import FOLLOWER_STATUS, LEADER_STATUS, raftnode_says
+from tests.operator.fakes import FOLLOWER_STATUS, LEADER_STATUS, TOLD_STATUS, raftnode_says
 
 PAGE = "admin:raftdjango_cluster_changelist"
 
@@ -71,6 +71,11 @@ class ClusterPageTests(TestCase):
         text = self.first_group(FOLLOWER_STATUS)
         assert "n3 not known here" in text
         assert "Only the leader, n1, hears from every node." in text
+
+    def test_follower_shows_what_its_leader_said(self) -> None:
+        text = self.first_group(TOLD_STATUS)
+        assert "n3 in step follower http://127.0.0.1:7003 100 0 4 seconds ago" in text
+        assert "what n1 said 4 seconds ago." in text
 
     def test_no_leader(self) -> None:
         text = self.first_group({**LEADER_STATUS, "leader": None})

@@ -15,7 +15,7 @@ from django.core.management import CommandError, call_command
 
 from raftdjango.management.tables import table
 from raftdjango.status import Health, ago, members
-from tests.operator.fakes import FOLLOWER_STATUS, LEADER_STATUS, raftnode_says
+from tests.operator.fakes import FOLLOWER_STATUS, LEADER_STATUS, TOLD_STATUS, raftnode_says
 
 pytestmark = pytest.mark.filterwarnings("ignore:Overriding setting DATABASES")
 
@@ -53,7 +53,16 @@ def test_follower_does_not_pretend_to_know() -> None:
         lines = raftctl("status").splitlines()
     assert "asked n2, follower in term 7; leader: n1" in lines
     assert lines[-3].split()[3:] == ["-", "-", "-", "not", "known", "here"]
-    assert lines[-1] == "Only the leader hears from every node. For more, ask on n1."
+    assert lines[-1] == "Only the leader hears from every node, and n1 has not said anything yet."
+
+
+def test_follower_shows_what_its_leader_said_and_when() -> None:
+    with raftnode_says(TOLD_STATUS):
+        lines = raftctl("status").splitlines()
+    third = lines[-3].split()
+    assert third[:5] == ["n3", "http://127.0.0.1:7003", "follower", "100", "0"]
+    assert third[5:] == ["4", "seconds", "ago", "in", "step"]
+    assert lines[-1] == "Only the leader hears from every node: what n1 said 4 seconds ago."
 
 
 def test_no_leader_is_said() -> None:
@@ -126,6 +135,22 @@ class TestHealth:
     def test_leader_that_never_heard_of_one(self) -> None:
         rows = [{**row, "last_contact_ms": None} for row in LEADER_STATUS["members"]]
         assert self.health(members=rows)["n2"] is Health.SILENT
+
+    def test_age_of_the_leaders_word_makes_nobody_silent(self) -> None:
+        assert {m.id: m.health for m in members(TOLD_STATUS)}["n3"] is Health.GOOD
+
+    def test_leader_told_that_one_is_silent(self) -> None:
+        rows = [dict(row) for row in TOLD_STATUS["members"]]
+        for contact in (None, 4000 + 65000):
+            rows[2]["last_contact_ms"] = contact
+            judged = {m.id: m.health for m in members({**TOLD_STATUS, "members": rows})}
+            assert judged["n3"] is Health.SILENT
+
+    def test_leader_itself_is_heard_first_hand(self) -> None:
+        rows = [dict(row) for row in TOLD_STATUS["members"]]
+        rows[0]["last_contact_ms"] = 3000
+        judged = {m.id: m.health for m in members({**TOLD_STATUS, "members": rows})}
+        assert judged["n1"] is Health.SILENT
 
     def test_node_that_is_not_ready(self) -> None:
         assert self.health(not_ready_reason="disk full")["n1"] is Health.NOT_READY

@@ -93,7 +93,8 @@ class Command(BaseCommand):
         ]
         lines += ["", table(headings, rows, right={"match", "lag"})]
         if status.get("leader") not in {None, status.get("node")}:
-            lines += ["", f"Only the leader hears from every node. For more, ask on {leader}."]
+            told = cluster_status.ago(cluster_status.told_ms(status))
+            lines += ["", _hearsay(leader, told)]
         return "\n".join(lines)
 
 
@@ -113,6 +114,13 @@ def _replicated(database: str | None) -> str:
             returncode=UNREACHABLE,
         )
     return database
+
+
+def _hearsay(leader: Any, told: str) -> str:
+    """Where a follower's knowledge of the others comes from."""
+    if told:
+        return f"Only the leader hears from every node: what {leader} said {told}."
+    return f"Only the leader hears from every node, and {leader} has not said anything yet."
 
 
 def _dumps(status: Mapping[str, Any]) -> str:

@@ -20,10 +20,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from raftdjango.backends.sqlite3 import blind, commit
+from raftdjango.backends.sqlite3.compiler import as_driver_returns
 from raftdjango.backends.sqlite3.key_source import table_inserted_without
 from raftdjango.backends.sqlite3.replication import Replication
 from raftdjango.conf import get_settings
 from raftdjango.exceptions import ClusterUnavailable, TransactionConflict
+from raftdjango.writeset import Table
 from tests.backend.blind_models import (
     Colour,
     Dated,
@@ -177,6 +179,67 @@ def _relatives(value: Any) -> list[Any]:
     if kind in {int, float, str}:
         return [type("Sub", (kind,), {})(value)]
     return [bytearray(value), memoryview(value)] if kind is bytes else []
+
+
+@pytest.mark.parametrize(
+    ("value", "declared", "read"),
+    [
+        ("2024-05-06", "date", dt.date(2024, 5, 6)),
+        (1, "bool", True),
+        (0, "bool", False),
+        ("x", "varchar(20)", "x"),
+        (None, "date", None),
+        (b"\0", "BLOB", b"\0"),
+        (3, None, 3),
+    ],
+)
+def test_what_comes_back_is_what_the_driver_would_give(
+    value: Any, declared: Any, read: Any
+) -> None:
+    assert as_driver_returns(value, declared) == read
+
+
+def test_columns_come_back_in_the_order_asked_for() -> None:
+    table = Table("t", ("id", "a", "b"), (0,))
+    asked = ["computed", "b", "a"]
+    operation = blind.insert_operation(table, (0, 1), [1, "x"], asked)
+    assert operation
+    answered = [
+        *(table.columns[place] for place in operation.returning),
+        *operation.returning_names,
+    ]
+    assert [answered[place] for place in blind.returned_order(table, asked)] == asked
+
+
+def test_a_row_whose_key_is_not_known_is_executed() -> None:
+    table = Table("t", ("id", "a"), (0,))
+    assert blind.insert_operation(table, (1,), ["x"], []) is None
+    assert blind.insert_operation(table, (0, 1), [None, "x"], []) is None
+
+
+@pytest.mark.parametrize(
+    ("default", "constant"),
+    [
+        ("", True),
+        ("DEFAULT NULL", True),
+        ("DEFAULT 5", True),
+        ("DEFAULT -1.5e3", True),
+        ("DEFAULT ('it''s')", True),
+        ("DEFAULT x'00ff'", True),
+        ("DEFAULT true", True),
+        ("DEFAULT CURRENT_TIMESTAMP", False),
+        ("DEFAULT (random())", False),
+        ("DEFAULT (datetime('now'))", False),
+        ("DEFAULT ('a' || random() || 'b')", False),
+    ],
+)
+def test_only_columns_with_constant_defaults_may_be_left_out(default: str, constant: bool) -> None:
+    raw = sqlite3.connect(":memory:")
+    raw.execute(f"CREATE TABLE t (id INTEGER PRIMARY KEY, a TEXT, b {default})")
+    table = Table("t", ("id", "a", "b"), (0,))
+    assert blind.constant_defaults(raw, table, (0, 1)) is constant
+    assert blind.constant_defaults(raw, table, (0, 1, 2))
+    raw.close()
 
 
 def test_adapters_of_the_driver_are_used() -> None:
@@ -753,6 +816,20 @@ def test_reads_before_a_write_that_found_no_row_must_still_hold(
     with pytest.raises(TransactionConflict), transaction.atomic():
         assert not NamedKey.objects.exists()
         NamedKey.objects.filter(pk="k").update(value="1")
+
+
+@committed
+def test_what_a_block_wrote_is_kept_when_a_later_write_finds_no_row(
+    lagging: Callable[..., None],
+) -> None:
+    NamedKey.objects.create(name="k")
+    RandomKey.objects.create()
+    lagging(lambda: NamedKey.objects.create(name="l"))
+    with transaction.atomic():
+        RandomKey.objects.select_for_update().get()
+        NamedKey.objects.filter(pk="k").update(value="1")
+        assert NamedKey.objects.filter(pk="l").update(value="1") == 0
+    assert NamedKey.objects.get(pk="k").value == "1"
 
 
 @committed

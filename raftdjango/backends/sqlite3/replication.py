@@ -193,7 +193,7 @@ class Replication:
             block.renewed
             or self.nested.active
             or self.speculation.state is not State.WRITING
-            or len(self.capture.entries()) > len(block.locked)
+            or self.capture.entries()
         ):
             return False
         # Once is enough: that view is newer than the block's beginning.

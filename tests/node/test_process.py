@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import requests
 
 from raftdjango.client.socket import SocketClient
 from raftdjango.conf import Settings
@@ -297,6 +298,29 @@ def test_a_mistake_in_the_settings_is_told_before_anything_is_written(machine, s
     assert words in process.stderr
     assert "Traceback" not in process.stderr
     assert list(machine.folder.iterdir()) == []
+
+
+def test_health_is_503_with_the_reason_while_the_node_cannot_apply(machine):
+    machine.start()
+    client = machine.client()
+    version = make_table(client)
+    url = machine.url + "/raft/v1/health/ready"
+    assert requests.get(url, timeout=PATIENCE_S).status_code == 200
+    writer = threading.Thread(target=write, args=(client, version, 1))
+    with closing(sqlite3.connect(machine.database, isolation_level=None)) as intruder:
+        intruder.execute("BEGIN IMMEDIATE")
+        writer.start()
+
+        def refused() -> requests.Response | None:
+            answer = requests.get(url, timeout=PATIENCE_S)
+            return None if answer.status_code == 200 else answer
+
+        answer = wait_until(refused, "a node that is not ready")
+        assert answer.status_code == 503
+        assert "the database's write lock is held by" in answer.json()["detail"]
+        assert answer.json()["leader"] == "n1", "it leads, and yet is not ready"
+    writer.join(PATIENCE_S)
+    wait_until(lambda: refused() is None, "readiness")
 
 
 def test_an_unknown_alias_is_told(machine):

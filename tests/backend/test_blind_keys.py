@@ -1,0 +1,223 @@
+"""Keys are assigned before rows are written, and one that is taken harms nobody."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from django.db import IntegrityError, connection, connections, transaction
+
+from raftdjango.backends.sqlite3.key_source import table_inserted_without
+from raftdjango.conf import get_settings
+from raftdjango.exceptions import ClusterUnavailable
+from tests.backend.blind_models import (
+    OnlyKey,
+    Place,
+    Visit,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+from tests.backend.blind_support import both_ways, committed
+
+
+@both_ways
+def test_keys_come_from_the_blocks_leased(leased: Callable[..., None], _database: None) -> None:
+    leased(place=range(500, 503))
+    keys = [Place.objects.create(name=str(number)).pk for number in range(2)]
+    with transaction.atomic():
+        keys.append(Place.objects.create(name="2").pk)
+        keys.append(Place.objects.create(name="3").pk)
+    assert keys[:3] == [500, 501, 502]
+    assert keys[3] > 502
+
+
+@both_ways
+def test_a_collision_with_a_chosen_key_is_drawn_again(
+    leased: Callable[..., None], proposed: list[list[str]], _database: None
+) -> None:
+    Place.objects.create(pk=501, name="chosen")
+    leased(place=range(500, 510))
+    keys = [Place.objects.create(name=str(number)).pk for number in range(3)]
+    assert keys == [500, 502, 503]
+
+
+@both_ways
+def test_inside_a_block_chosen_keys_are_skipped(
+    leased: Callable[..., None], proposed: list[list[str]], _database: None
+) -> None:
+    leased(place=range(500, 510))
+    with transaction.atomic():
+        Place.objects.create(pk=501, name="chosen")
+        keys = [Place.objects.create(name=str(number)).pk for number in range(3)]
+    assert keys == [500, 502, 503]
+    assert len(proposed) == 1
+
+
+@both_ways
+def test_no_row_is_ignored_because_of_a_key_that_was_drawn_for_it(
+    leased: Callable[..., None], _database: None
+) -> None:
+    """INSERT OR IGNORE would not even tell of the collision."""
+    Place.objects.create(pk=501, name="chosen")
+    leased(place=range(500, 510))
+    Place.objects.bulk_create([Place(name=name) for name in "abc"], ignore_conflicts=True)
+    assert Place.objects.count() == 4
+
+
+@both_ways
+def test_a_unique_field_that_collides_is_not_drawn_again(
+    leased: Callable[..., None], proposed: list[list[str]], _database: None
+) -> None:
+    Place.objects.create(name="a")
+    leased(place=range(500, 510))
+    proposed.clear()
+    with pytest.raises(IntegrityError, match="name"):
+        Place.objects.create(name="a")
+    assert len(proposed) == 1
+
+
+@committed
+def test_while_the_write_lock_is_held_nobody_waits_for_a_lease(
+    leased: Callable[..., None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[float] = []
+
+    def lease_keys(self: Any, table: str, count: int, *, timeout_s: float) -> range:
+        asked.append(timeout_s)
+        raise ClusterUnavailable("a new lease is applied here too, and waits for this very lock")
+
+    Place.objects.create(name="a")
+    leased(onlykey=range(500, 503))
+    with transaction.atomic():
+        Place.objects.filter(name="a").update(name="b")
+        monkeypatch.setattr(type(connection.replication.client), "lease_keys", lease_keys)
+        place = Place.objects.create(name="c")
+        guests = OnlyKey.objects.bulk_create([OnlyKey() for _ in range(100)])
+    assert max(asked) * 1000 < get_settings().lock_yield_ms
+    assert Place.objects.get(name="c").pk == place.pk
+    assert [guest.pk for guest in guests[:3]] == [500, 501, 502]
+    assert len({guest.pk for guest in guests}) == 100
+
+
+@committed
+def test_without_the_lock_a_lease_that_is_not_to_be_had_is_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def lease_keys(*args: Any, **kwargs: Any) -> range:
+        raise ClusterUnavailable("no majority")
+
+    monkeypatch.setattr(type(connection.replication.client), "lease_keys", lease_keys)
+    with pytest.raises(ClusterUnavailable):
+        Place.objects.create(name="a")
+
+
+@committed
+def test_keys_chosen_under_the_lock_lie_behind_all_leased_ones(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def lease_keys(*args: Any, **kwargs: Any) -> range:
+        raise ClusterUnavailable("no majority")
+
+    leased = Place.objects.create(name="a").pk + 1000
+    consensus = connection.replication.client.consensus
+    monkeypatch.setattr(type(connection.replication.client), "lease_keys", lease_keys)
+    consensus.connection.execute(
+        "REPLACE INTO raftdjango_key VALUES ('backend_place', ?)", [leased]
+    )
+    with transaction.atomic():
+        Place.objects.filter(name="a").update(name="b")
+        assert Place.objects.create(name="c").pk == leased
+        assert Place.objects.create(name="d").pk == leased + 1
+
+
+@committed
+def test_threads_that_create_at_once_never_lose_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With blocks as a node gives them no key is drawn twice; nobody is told of a collision."""
+    client_type = type(connection.replication.client)
+    lock, state = threading.Lock(), {"next": 1}
+
+    def lease_keys(self: Any, table: str, count: int, *, timeout_s: float) -> range:
+        with lock:
+            first = state["next"]
+            state["next"] += count + 3
+        return range(first, first + count + 3)
+
+    monkeypatch.setattr(client_type, "lease_keys", lease_keys)
+    made: list[int] = []
+    errors: list[BaseException] = []
+
+    def create(worker: int) -> None:
+        try:
+            for number in range(10):
+                key = Place.objects.create(name=f"{worker}-{number}").pk
+                made.append(key)
+                with transaction.atomic():
+                    Place.objects.filter(pk=key).update(name=f"{worker}+{number}")
+                    Visit.objects.create(place_id=key)
+        except BaseException as error:
+            errors.append(error)
+        finally:
+            connections.close_all()
+
+    threads = [threading.Thread(target=create, args=(worker,)) for worker in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    connection.replication.allocator.reset()
+    assert errors == []
+    assert len(set(made)) == 60
+    assert set(Place.objects.values_list("pk", flat=True)) == set(made)
+    assert Visit.objects.count() == 60
+
+
+# -- raw SQL that leaves the key to the database -------------------------------------------------
+
+
+RAW = {
+    "plain": "INSERT INTO backend_place (name) VALUES (%s)",
+    "quoted": 'insert or ignore into "backend_place" ("name") VALUES (%s)',
+    "schema": "INSERT INTO main.backend_place(name) SELECT %s",
+    "with": "WITH w AS (SELECT %s AS n) INSERT INTO backend_place (name) SELECT n FROM w",
+    "replace": "REPLACE INTO backend_place (name) VALUES (%s)",
+    "all columns": "INSERT INTO backend_place VALUES (NULL, %s)",
+}
+
+
+@both_ways
+@pytest.mark.parametrize("sql", RAW.values(), ids=RAW)
+def test_raw_sql_that_leaves_the_key_out_gets_keys_of_a_lease(
+    sql: str, monkeypatch: pytest.MonkeyPatch, _database: None
+) -> None:
+    first = Place.objects.create(name="before").pk + 1000
+    Place.objects.all().delete()
+
+    def lease_keys(self: Any, table: str, count: int, *, timeout_s: float) -> range:
+        assert table == "backend_place"
+        return range(first, first + count)
+
+    monkeypatch.setattr(type(connection.replication.client), "lease_keys", lease_keys)
+    with connection.cursor() as cursor:
+        cursor.execute(sql, ["a"])
+    assert Place.objects.get().pk == first
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(sql, ["b"])
+        cursor.execute("INSERT INTO backend_place (id, name) VALUES (5, 'c')")
+    assert Place.objects.get(name="c").pk == 5
+    assert Place.objects.get(name="b").pk > first
+
+
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "INSERT INTO t (id, name) VALUES (1, 'x')",
+        'INSERT INTO "t" ("name", "ID") VALUES (1, 2)',
+        "INSERT INTO unknown (name) VALUES (1)",
+        "UPDATE t SET name = 'INSERT INTO'",
+        "DELETE FROM t",
+    ],
+)
+def test_other_sql_needs_no_keys(sql: str) -> None:
+    assert table_inserted_without(sql, lambda name: "id" if name == "t" else None) is None

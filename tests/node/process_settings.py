@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 _FOLDER = Path(os.environ["NODE_TEST_FOLDER"])
-SECRET_KEY = "tests"  # noqa: S105
+SECRET_KEY = "tests"
 INSTALLED_APPS = ["rest_framework", "raftdjango"]
 DATABASES = {
     "default": {"ENGINE": "raftdjango.backends.sqlite3", "NAME": _FOLDER / "db.sqlite3"},

@@ -167,14 +167,7 @@ class ReadyView(NodeView):
             lambda: {name: group.status() for name, group in self.server.node.groups.items()}
         )
         for name, status in facts.items():
-            if why := not_ready(status):
-                detail = f"Group {name!r}: {why}"
+            if not status.get("ready"):
+                detail = f"Group {name!r}: {status.get('not_ready_reason') or 'not ready'}"
                 return Response(error_body("not_ready", detail, status.get("leader")), status=503)
         return Response({"status": "ok"})
-
-
-def not_ready(status: dict[str, Any]) -> str:
-    """Why a group does not serve; empty if it does."""
-    if why := status.get("not_ready"):
-        return str(why)
-    return "" if status.get("leader") else "no leader is known"

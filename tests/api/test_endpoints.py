@@ -347,10 +347,13 @@ class TestFacts:
             assert (live.status_code, live.json()) == (200, {"status": "ok"})
             ready = n2.url + "/raft/v1/health/ready"
             assert refusal(requests.get(ready, timeout=10)) == (503, "not_ready")
-            n2.group.facts = {"leader": "n1"}
+            n2.group.facts = {"leader": "n1", "ready": True, "not_ready_reason": ""}
             assert requests.get(ready, timeout=10).status_code == 200
-            n2.group.facts = {"leader": "n1", "not_ready": "the disk is full"}
-            assert "the disk is full" in requests.get(ready, timeout=10).json()["detail"]
+            reason = "stopped applying: the disk is full"
+            n2.group.facts = {"leader": "n1", "ready": False, "not_ready_reason": reason}
+            answer = requests.get(ready, timeout=10)
+            assert refusal(answer) == (503, "not_ready")
+            assert reason in answer.json()["detail"]
 
         with_node(scenario)
 

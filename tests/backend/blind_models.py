@@ -1,4 +1,3 @@
-# ruff: noqa: DJ001, DJ008
 """Models for statements that go blind: every kind of field, and every kind of key."""
 
 from __future__ import annotations

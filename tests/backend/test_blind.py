@@ -30,10 +30,10 @@ from tests.backend.blind_models import (
     RandomKey,
     Restaurant,
 )
+from tests.backend.blind_support import both_ways, committed, never_blind, stored
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-from tests.backend.blind_support import both_ways, committed, never_blind, stored
 
 # -- the same rows ------------------------------------------------------------------------------
 

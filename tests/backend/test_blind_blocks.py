@@ -20,10 +20,10 @@ from tests.backend.blind_models import (
     Restaurant,
     Visit,
 )
+from tests.backend.blind_support import both_ways, committed, overtake
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-from tests.backend.blind_support import both_ways, committed, overtake
 
 # -- a block of one statement -------------------------------------------------------------------
 

@@ -16,10 +16,10 @@ from tests.backend.blind_models import (
     Place,
     Visit,
 )
+from tests.backend.blind_support import both_ways, committed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-from tests.backend.blind_support import both_ways, committed
 
 
 @both_ways

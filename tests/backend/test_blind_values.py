@@ -26,10 +26,10 @@ from tests.backend.blind_models import (
     Wrapped,
     WrappedKey,
 )
+from tests.backend.blind_support import both_ways, committed
 
 if TYPE_CHECKING:
     pass
-from tests.backend.blind_support import both_ways, committed
 
 # -- keys and values that come back -------------------------------------------------------------
 

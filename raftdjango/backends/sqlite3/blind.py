@@ -28,7 +28,7 @@ _CONSTANT_DEFAULT = re.compile(
 )
 
 
-class NotLiteral(Exception):  # noqa: N818 - an answer, not a fault
+class NotLiteral(Exception):
     """A value that the driver would refuse or that only it can convert."""
 
 
@@ -90,7 +90,7 @@ def update_operation(
 ) -> BlindUpdate | None:
     """`UPDATE t SET a = %s, b = NULL WHERE t.key = %s`, read back into its parts."""
     head, _, where = sql.partition(" WHERE ")
-    prefix = f"UPDATE {quoted.table} SET "  # noqa: S608 - to compare with
+    prefix = f"UPDATE {quoted.table} SET "
     if not head.startswith(prefix):
         return None
     places: list[int] = []
@@ -119,7 +119,7 @@ def delete_operation(
 ) -> BlindDelete | None:
     """`DELETE FROM t WHERE t.key IN (%s, %s)`, read back into its parts."""
     head, _, where = sql.partition(" WHERE ")
-    if head != f"DELETE FROM {quoted.table}":  # noqa: S608 - to compare with
+    if head != f"DELETE FROM {quoted.table}":
         return None
     try:
         keys = _keys(where, parameters, quoted)

@@ -99,7 +99,7 @@ def table_inserted_without(sql: str, key_of: Callable[[str], str | None]) -> str
 def next_local_key(raw: sqlite3.Connection, table: str, column: str) -> int:
     """The first key behind all that the connection's snapshot knows to be leased or used."""
     name, key = _quote(table), _quote(column)
-    largest = _number(raw, f"SELECT max({key}) FROM {name}")  # noqa: S608 - quoted
+    largest = _number(raw, f"SELECT max({key}) FROM {name}")
     try:
         used = _number(raw, "SELECT seq FROM sqlite_sequence WHERE name = ?", table)
     except sqlite3.OperationalError:
@@ -110,7 +110,7 @@ def next_local_key(raw: sqlite3.Connection, table: str, column: str) -> int:
 
 def _prober(raw: sqlite3.Connection, table: str, column: str) -> Any:
     name, key = _quote(table), _quote(column)
-    sql = f"SELECT max({key}) FROM {name} WHERE {key} BETWEEN ? AND ?"  # noqa: S608 - quoted
+    sql = f"SELECT max({key}) FROM {name} WHERE {key} BETWEEN ? AND ?"
 
     def probe(first: int, last: int) -> int | None:
         found: int | None = raw.execute(sql, (first, last)).fetchall()[0][0]

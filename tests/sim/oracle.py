@@ -262,10 +262,14 @@ class Oracle:
 
     def _on_acknowledgement(self, machine: Machine, message: AppendEntriesResponse) -> None:
         log, index = machine.durable, message.match_index
+        if message.term < log.hard_state.current_term:
+            # One sync wrote these entries and what a later leader has put in their place.  It can
+            # do no harm: this node chose, or a majority without it, before the answer left.
+            return
         if index > log.last_index:
             raise Violation(f"{machine.id} acknowledges what is not on its disk: {message}")
         leader = self.machines[self.leaders[message.term]]
-        if not index or not leader.leads_since == message.term == log.hard_state.current_term:
+        if not index or leader.leads_since != message.term:
             return
         known = leader.handed_out
         if index > len(known) or not machine.has_durable(known[index - 1]):

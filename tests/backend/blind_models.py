@@ -23,7 +23,7 @@ class Wrapped:
         return hash(self.value)
 
 
-class WrappedAutoField(models.BigAutoField):
+class WrappedAutoField(models.BigAutoField):  # type: ignore[type-arg]
     """An auto field whose Python values are not integers."""
 
     def from_db_value(self, value: Any, expression: Any, connection: Any) -> Wrapped | None:

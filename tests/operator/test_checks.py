@@ -268,7 +268,10 @@ def test_every_id_is_documented_and_every_heading_is_an_id() -> None:
     assert len(headings) == len(set(headings))
 
 
-def test_check_reports_bad_settings_without_a_traceback(tmp_path: Path) -> None:
+@pytest.mark.parametrize("arguments", [["check"], ["check", "--database", "default"]])
+def test_check_reports_bad_settings_without_a_traceback(
+    tmp_path: Path, arguments: list[str]
+) -> None:
     """The whole way: `conf` raises on such settings, and the command must not fall over it."""
     (tmp_path / "bad_settings.py").write_text(
         "from tests.settings import *\n"
@@ -280,7 +283,7 @@ def test_check_reports_bad_settings_without_a_traceback(tmp_path: Path) -> None:
         "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)]),
     }
     done = subprocess.run(
-        [sys.executable, "-m", "django", "check"],
+        [sys.executable, "-m", "django", *arguments],
         env=environment,
         cwd=ROOT,
         capture_output=True,

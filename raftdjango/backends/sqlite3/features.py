@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
+
 from django.db.backends.sqlite3 import features
 from django.utils.functional import cached_property
 
@@ -12,6 +15,16 @@ class DatabaseFeatures(features.DatabaseFeatures):
     # The rows are not locked: they are checked at commit.  FOR UPDATE does not appear in the SQL.
     has_select_for_update = True
     supports_select_for_update_with_limit = True
+
+    @cached_property
+    def supports_json_field(self) -> bool:
+        """Asked of the library instead of the file: system checks open no database for it."""
+        with closing(sqlite3.connect(":memory:")) as connection:
+            try:
+                connection.execute("SELECT json('{}')")
+            except sqlite3.OperationalError:
+                return False
+        return True
 
     @cached_property
     def django_test_skips(self) -> dict[str, set[str]]:
@@ -30,6 +43,10 @@ class DatabaseFeatures(features.DatabaseFeatures):
                 "backends.sqlite.test_operations.SQLiteOperationsTests.test_bulk_batch_size",
                 "bulk_create.tests.BulkCreateTests."
                 "test_explicit_batch_size_respects_max_batch_size",
+            },
+            "Whether SQLite knows JSON is asked without a cursor": {
+                "backends.sqlite.test_features.FeaturesTests."
+                "test_supports_json_field_operational_error",
             },
             "The backend's name is in the message": {
                 "backends.sqlite.tests.Tests.test_check_database_version_supported",

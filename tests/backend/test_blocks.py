@@ -47,7 +47,7 @@ class TestOneEntry(TransactionTestCase):
 
     def test_a_block_whose_changes_were_undone_proposes_nothing(self) -> None:
         with entries() as found, transaction.atomic():
-            savepoint = transaction.savepoint()
+            savepoint = connection.savepoint()
             Account.objects.create(name="ada")
             transaction.savepoint_rollback(savepoint)
         assert not found
@@ -138,9 +138,9 @@ class TestUpgrade(TransactionTestCase):
 
     def test_savepoints_are_opened_again(self) -> None:
         with transaction.atomic():
-            outer = transaction.savepoint()
+            outer = connection.savepoint()
             assert Account.objects.filter(name="bob").exists()
-            inner = transaction.savepoint()
+            inner = connection.savepoint()
             change_elsewhere(balance=5)
             Account.objects.create(name="carl")
             transaction.savepoint_rollback(inner)
@@ -238,7 +238,7 @@ class TestSavepoints(TransactionTestCase):
     def nest(self, fates: list[bool], depth: int) -> None:
         if not fates:
             return
-        savepoint = transaction.savepoint()
+        savepoint = connection.savepoint()
         Account.objects.create(name=str(depth))
         self.nest(fates[1:], depth + 1)
         if fates[0]:
@@ -248,7 +248,7 @@ class TestSavepoints(TransactionTestCase):
 
     def test_rolled_back_twice_and_used_again(self) -> None:
         with transaction.atomic():
-            savepoint = transaction.savepoint()
+            savepoint = connection.savepoint()
             for name in ("ada", "bob"):
                 Account.objects.create(name=name)
                 transaction.savepoint_rollback(savepoint)
@@ -258,16 +258,16 @@ class TestSavepoints(TransactionTestCase):
 
     def test_releasing_an_outer_one_releases_the_inner(self) -> None:
         with transaction.atomic():
-            outer = transaction.savepoint()
+            outer = connection.savepoint()
             Account.objects.create(name="ada")
-            transaction.savepoint()
+            connection.savepoint()
             Account.objects.create(name="bob")
             transaction.savepoint_commit(outer)
         assert names() == ["ada", "bob"]
 
     def test_triggers_made_in_an_undone_savepoint_are_made_again(self) -> None:
         with transaction.atomic():
-            savepoint = transaction.savepoint()
+            savepoint = connection.savepoint()
             Tag.objects.create(slug="first")
             transaction.savepoint_rollback(savepoint)
             with entries() as found:
@@ -333,7 +333,7 @@ class TestDoomed(TransactionTestCase):
             raw("UPDATE backend_account SET balance = 9")
 
         def savepoint() -> None:
-            transaction.savepoint()
+            connection.savepoint()
 
         def block() -> None:
             with transaction.atomic():
@@ -349,7 +349,7 @@ class TestDoomed(TransactionTestCase):
             list(Account.objects.select_for_update())
 
         with pytest.raises(TransactionConflict) as last, transaction.atomic():
-            outer = transaction.savepoint()
+            outer = connection.savepoint()
             self.lose()
             messages = set()
             for statement in (write, read, raw_write, savepoint, block, pragma, iterate, locked):

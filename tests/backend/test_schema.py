@@ -210,7 +210,7 @@ class TestStatements(TransactionTestCase):
             raw("INSERT INTO fresh VALUES (2, 2, 2)")
             raw("ALTER TABLE fresh RENAME TO newer")
             raw("UPDATE newer SET a = 5 WHERE id = 1")
-            savepoint = transaction.savepoint()
+            savepoint = connection.savepoint()
             raw("DROP TABLE newer")
             transaction.savepoint_rollback(savepoint)
             raw("DELETE FROM newer WHERE id = 2")

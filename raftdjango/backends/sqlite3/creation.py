@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import os
 import shutil
 import sqlite3
@@ -43,16 +44,13 @@ class DatabaseCreation(creation.DatabaseCreation):
 
     # -- making and destroying ------------------------------------------------------------------
 
-    def create_test_db(
-        self,
-        verbosity: int = 1,
-        autoclobber: bool = False,  # noqa: FBT001, FBT002 - Django's signature
-        serialize: bool = True,  # noqa: FBT001, FBT002
-        keepdb: bool = False,  # noqa: FBT001, FBT002
-    ) -> str:
+    def create_test_db(self, *args: Any, **kwargs: Any) -> str:
         """Make the test database, and have its writes applied in this process."""
-        self._keepdb = keepdb
-        name: str = super().create_test_db(verbosity, autoclobber, serialize, keepdb)
+        # Django 6.1 warns of `serialize` and later versions lack it: passed on only if given.
+        create = super().create_test_db
+        given = inspect.signature(create).bind(*args, **kwargs).arguments
+        self._keepdb = given.get("keepdb", False)
+        name: str = create(*args, **kwargs)
         return name
 
     def _create_test_db(self, verbosity: int, autoclobber: bool, keepdb: bool = False) -> str:  # noqa: FBT001, FBT002

@@ -259,5 +259,5 @@ class SocketClient:
         return None
 
 
-class Doubt(Exception):  # noqa: N818 - becomes one of the public errors
+class Doubt(Exception):
     """The time is up, and a raftnode may have taken the request."""

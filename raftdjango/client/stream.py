@@ -23,7 +23,7 @@ ANSWER_BYTES_MAX = 512 * 1024 * 1024
 RECEIVE_BYTES = 16 * 1024
 
 
-class ConnectionLost(Exception):  # noqa: N818 - not an error of the caller's
+class ConnectionLost(Exception):
     """The raftnode cannot be reached, or went away; or the deadline passed (`timed_out`)."""
 
     def __init__(self, message: str, *, timed_out: bool = False) -> None:

@@ -3,5 +3,5 @@
 from __future__ import annotations
 
 
-class StartRefused(Exception):  # noqa: N818 - a refusal, shown to the operator as one line
+class StartRefused(Exception):
     """The node does not start; the message names what is wrong and what to do."""

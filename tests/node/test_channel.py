@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 import stat
 import threading
 from collections.abc import Iterator
+from typing import Self
 
 import pytest
 
@@ -45,7 +45,7 @@ class Raw:
         self.socket.settimeout(PATIENCE_S)
         self.socket.connect(str(cluster.settings("n1").socket_path(GROUP)))
 
-    def __enter__(self) -> Raw:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -114,7 +114,7 @@ def test_another_database_is_refused_and_closed(cluster, changes, words):
 
 def test_another_name_of_the_same_file_is_no_mistake(cluster):
     link = cluster.folder / "link.db"
-    os.symlink(cluster.database("n1"), link)
+    link.symlink_to(cluster.database("n1"))
     with Raw(cluster) as raw:
         assert raw.hello(database=str(link)).WhichOneof("body") == "welcome"
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from raftcore.types import Role
 from raftdjango.exceptions import ClusterUnavailable, CommitUncertain, TransactionTooLarge
 from raftdjango.node.group import TELL_TICKS
 from raftdjango.writeset import VerdictKind, decode_command
@@ -220,7 +221,9 @@ def test_a_clean_stop_hands_leadership_over_and_nobody_waits_for_an_election(clu
     writers = [Writer(cluster, name, 1000 * n) for n, name in enumerate(followers(cluster), 1)]
     term = cluster.status(leader)["term"]
     wait_until(lambda: all(len(w.acknowledged) > 5 for w in writers), "writes")
+    group = cluster.nodes[leader].groups[GROUP]
     cluster.stop(leader)
+    assert group.role is not Role.LEADER, "it led until it was gone"
     assert cluster.leader() != leader
     assert cluster.status(followers(cluster)[0])["term"] == term + 1, "one election, and it was won"
     acknowledged = sorted(key for writer in writers for key in writer.finish())
@@ -235,7 +238,7 @@ def test_a_command_beyond_the_bound_is_too_large_at_every_gate():
         for name in cluster.names:
             client = cluster.client(name)
             proposal = command(insert(0, 1, "x" * 2000), client=client)
-            with pytest.raises(TransactionTooLarge, match="2[0-9]{3} bytes"):
+            with pytest.raises(TransactionTooLarge, match=r"2[0-9]{3} bytes"):
                 client.propose(*proposal, timeout_s=PATIENCE_S)
             client.transaction_bytes_max = 10_000  # as a worker with other settings has it
             with pytest.raises(TransactionTooLarge):

@@ -110,10 +110,10 @@ def test_a_file_with_somebody_elses_tables_is_refused_and_unchanged(tmp_path):
     with closing(sqlite3.connect(path)) as connection:
         connection.execute("CREATE TABLE precious (id INTEGER PRIMARY KEY)")
     before = path.read_bytes()
-    with pytest.raises(StartRefused, match="precious.*loaddata"):
+    with pytest.raises(StartRefused, match=r"precious.*loaddata"):
         check_file(path)
     assert path.read_bytes() == before
-    assert os.listdir(tmp_path) == ["theirs.db"]
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_a_missing_or_empty_file_is_fine_and_a_missing_folder_is_not(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 
@@ -67,6 +68,29 @@ def test_who_keeps_the_write_lock_is_named_and_then_all_goes_on(cluster, monkeyp
         holder.execute("ROLLBACK")
     assert uncertain.value.resolve(PATIENCE_S) is True
     wait_until(lambda: cluster.status("n1")["ready"], "readiness")
+
+
+def test_a_stop_waits_for_what_is_under_way(cluster):
+    client = cluster.client("n1")
+    version = make_table(client)
+    proposal = command(insert(version, 1, "x"), client=client)
+    group = cluster.nodes["n1"].groups[GROUP]
+    outcomes: list = []
+    with closing(sqlite3.connect(cluster.database("n1"), isolation_level=None)) as holder:
+        holder.execute("BEGIN IMMEDIATE")
+        asking = threading.Thread(
+            target=lambda: outcomes.append(client.propose(*proposal, timeout_s=PATIENCE_S))
+        )
+        asking.start()
+        wait_until(lambda: len(group.proposals), "the proposal")
+        stopping = threading.Thread(target=cluster.stop, args=("n1",))
+        stopping.start()
+        wait_until(lambda: group.stopping, "the stop")
+        holder.execute("ROLLBACK")
+    asking.join(PATIENCE_S)
+    stopping.join(PATIENCE_S)
+    assert outcomes[0].verdict.kind is VerdictKind.APPLIED
+    assert "n1" not in cluster.nodes, "it was answered by the node that stopped"
 
 
 def test_two_groups_live_in_one_process(monkeypatch):

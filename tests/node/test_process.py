@@ -336,7 +336,7 @@ def test_a_full_disk_under_the_log_stops_the_node_with_a_message(machine):
     assert machine.process is not None
     limit = subprocess.run(["prlimit", f"--pid={machine.process.pid}", "--fsize=1024"], check=False)
     assert limit.returncode == 0
-    with pytest.raises(Exception, match="may or may not|raftnode"):
+    with pytest.raises(Exception, match=r"may or may not|raftnode"):
         client.propose(*command(insert(version, 1, "x"), client=client), timeout_s=2.0)
     assert machine.process.wait(PATIENCE_S) == 1
     assert "The log of group default could not be written" in machine.log()

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 
 
 def main() -> None:
@@ -12,6 +13,10 @@ def main() -> None:
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "demo_site.settings")
     from django.core.management import execute_from_command_line
 
+    # Models and migrations can be compared before the demo has ever run and has a database.
+    warnings.filterwarnings(
+        "ignore", r"Got an error checking a consistent migration history.*unable to open"
+    )
     execute_from_command_line(sys.argv)
 
 

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import io
+import os
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -102,3 +106,22 @@ class PrepareTests(TestCase):
         assert "admin" in first
         assert "admin" not in second
         assert self.client.login(username="admin", password="admin")
+
+
+def test_migrations_are_complete_and_compared_without_a_database(tmp_path: Path) -> None:
+    folder = tmp_path / "never started"
+    done = subprocess.run(
+        [sys.executable, "manage.py", "makemigrations", "--check", "--dry-run"],
+        env={
+            **os.environ,
+            "DJANGO_SETTINGS_MODULE": "demo_site.settings",
+            "DEMO_FOLDER": str(folder),
+        },
+        cwd=Path(__file__).resolve().parents[2],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "No changes detected\n", "")
+    assert not folder.exists()

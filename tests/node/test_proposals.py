@@ -174,7 +174,10 @@ def test_a_new_leaders_first_entry_tells_what_was_lost(ground):
     ground.submit(b"survived")
     ground.submit(b"lost")
     ground.proposals.on_accepted(b"survived", 1, 1)
+    ground.proposals.on_accepted(b"lost", 1, 2)
+    ground.pass_time(3)
     ground.lead("new", 2)
+    ground.pass_time(0.9)
     assert len(ground.forwarded) == 2
     ground.apply([b"survived", None], term=2)
     assert isinstance(ground.ends[b"survived"], Applied)

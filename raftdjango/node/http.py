@@ -27,6 +27,7 @@ from django.urls import Resolver404, ResolverMatch, get_resolver
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from raftdjango.node.errors import StartRefused
+from raftdjango.node.links import Exchange
 from raftdjango.node.served import REQUEST_KEY
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ ON_LOOP = frozenset({"messages", "live"})
 Scope = dict[str, Any]
 
 
-class _Problem(Exception):  # noqa: N818 - a refusal, not a fault
+class _Problem(Exception):
     """Refused before there was a request."""
 
     def __init__(self, status: int, code: str, detail: str) -> None:
@@ -221,10 +222,7 @@ class HttpServer:
             match = self._match(scope["path"])
             request = NodeRequest(scope, body, self)
             if match.url_name in ON_LOOP:
-                response = match.func(request, *match.args, **match.kwargs)
-                # One turn, so that what the node makes of this batch can ride in the answer.
-                await asyncio.sleep(0)
-                response.render()
+                response = await _on_loop(match.func(request, *match.args, **match.kwargs))
             else:
                 response = await self._in_pool(match.func, request, match.kwargs)
         except Resolver404:
@@ -255,6 +253,17 @@ class HttpServer:
             return await self._loop.run_in_executor(self._pool, _call_cold, view, request, kwargs)
         finally:
             self._cold -= 1
+
+
+async def _on_loop(response: Any) -> Any:
+    """Render; an exchange with a peer only when what the node makes of its batch can ride along."""
+    if not isinstance(response.data, Exchange):
+        return response.render()
+    try:
+        await response.data.settled()
+        return response.render()
+    finally:
+        response.data.close()
 
 
 def _call_cold(view: Any, request: HttpRequest, kwargs: dict[str, Any]) -> Any:

@@ -7,12 +7,18 @@ harmless:
 * Entries must not overtake each other, or the follower sees a gap and asks again.  So entries ride
   only while the lane is idle, and once some have ridden, further ones wait until the peer is heard
   of again (its acknowledgement proves that the answer arrived), or `DETOUR_S`.
-* An AppendEntries without entries mostly says how far is committed.  While the peer still owes an
-  acknowledgement, it waits for that to ride in its answer, or `HOLD_S`; newer ones replace it.
+* An AppendEntries without entries mostly says how far is committed.  It waits for the next entries,
+  `HOLD_IDLE_S` at most.  Where workers of the peer wait for it (it has passed proposals on), it
+  goes at once, or in the answer to the acknowledgement that the peer owes.  Newer ones replace it.
+
+A request that brings entries is answered once they are durable here, so that the acknowledgement
+rides in its answer: one exchange for each batch instead of two.  No thread waits for that, and none
+longer than `ACKNOWLEDGE_S`: a slow disk's acknowledgement goes by lane.
 """
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from raftcore.messages import (
@@ -33,7 +39,6 @@ from raftdjango.node.outbox import size_of
 from raftdjango.node.peer_pb2 import Batch, Forward, Fragment, MemberFacts
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable, Iterable, Sequence
 
     from raftdjango.conf import Settings
@@ -58,7 +63,11 @@ OUTBOX_OVERHEAD = 16 * 1024 * 1024
 RIDE_BYTES = 256 * 1024
 """What rides back in one answer."""
 HOLD_S = 0.002
+HOLD_IDLE_S = 0.02
+FORWARDED_S = 1.0
+"""A peer that passed a proposal on within this time has workers that wait for the commit index."""
 DETOUR_S = 0.005
+ACKNOWLEDGE_S = 0.025
 
 
 class Link:
@@ -99,7 +108,9 @@ class Link:
         self.refused = ""
         self._on_dropped = on_dropped
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._answering = 0
+        self._exchanges: list[Exchange] = []
+        """Requests of the peer that are being answered."""
+        self._forwarded_at = float("-inf")
         self._riding: list[PeerItem] = []
         self._held: AppendEntries | None = None
         self._hold_timer: asyncio.TimerHandle | None = None
@@ -134,8 +145,11 @@ class Link:
                 self._send_entries(item)
             else:
                 self._send_empty(item)
-        elif self._answering and not isinstance(item, Forward):
+        elif self._exchanges and not isinstance(item, Forward):
             self._riding.append(item)
+            if isinstance(item, AppendEntriesResponse):
+                for exchange in self._exchanges:
+                    exchange.settle()
         else:
             self._by_lane(item)
 
@@ -144,20 +158,28 @@ class Link:
         self._sent_index = max(self._sent_index, item.entries[-1].index)
         if self._detour is not None:
             self._waiting.append(item)
-        elif self._answering and self.entries.outbox.idle:
+        elif self._exchanges and self.entries.outbox.idle:
             self._riding.append(item)
         else:
             self._by_lane(item)
 
     def _send_empty(self, item: AppendEntries) -> None:
-        if self._answering and self._detour is None and self.entries.outbox.idle:
+        if self._exchanges and self._detour is None and self.entries.outbox.idle:
             self._riding.append(item)
-        elif self._loop is not None and self._sent_index > self._acked_index:
-            self._held = item
-            if self._hold_timer is None:
-                self._hold_timer = self._loop.call_later(HOLD_S, self._let_go)
-        else:
+            return
+        hold_s = self._hold_s()
+        if self._loop is None or not hold_s:
             self._by_lane(item)
+            return
+        self._held = item
+        if self._hold_timer is None:
+            self._hold_timer = self._loop.call_later(hold_s, self._let_go)
+
+    def _hold_s(self) -> float:
+        """How long the commit index may wait for company."""
+        if self._loop is None or self._loop.time() - self._forwarded_at >= FORWARDED_S:
+            return HOLD_IDLE_S
+        return HOLD_S if self._sent_index > self._acked_index else 0
 
     def _let_go(self) -> None:
         self._hold_timer = None
@@ -175,6 +197,8 @@ class Link:
     def heard(self, items: Iterable[PeerItem]) -> None:
         """The peer has said this: what is acknowledged has arrived."""
         for item in items:
+            if isinstance(item, Forward) and self._loop is not None:
+                self._forwarded_at = self._loop.time()
             if not isinstance(item, AppendEntriesResponse):
                 continue
             if item.success:
@@ -194,21 +218,21 @@ class Link:
 
     # -- answers -------------------------------------------------------------------------------
 
-    def open(self) -> None:
-        """From now until the answer leaves, what is ready for the peer waits for it.
-
-        The answer is made after one more turn of the loop (see `raftdjango.node.http`); what is
-        there after that, for whatever reason, goes by lane.
-        """
+    def open(self, items: Iterable[PeerItem], fragment: Fragment | None) -> Exchange:
+        """A request with `items` has come: until it is answered, what is ready for the peer rides."""
+        exchange = Exchange(self, fragment, owes=any(map(_has_entries, items)))
         if self._loop is not None:
-            self._answering += 1
-            self._loop.call_soon(self._loop.call_soon, self._close)
+            self._exchanges.append(exchange)
+        return exchange
 
-    def _close(self) -> None:
-        self._answering -= 1
-        late, self._riding = self._riding, []
-        for item in late:
-            self._by_lane(item)
+    def close(self, exchange: Exchange) -> None:
+        """The answer has been made, or never will be: what is there after that goes by lane."""
+        if exchange in self._exchanges:
+            self._exchanges.remove(exchange)
+        if not self._exchanges:
+            late, self._riding = self._riding, []
+            for item in late:
+                self._by_lane(item)
 
     def reply(self, fragment: Fragment | None = None) -> Batch:
         """What rides in this answer: everything ready by now, within `RIDE_BYTES`."""
@@ -243,12 +267,29 @@ def _has_entries(item: PeerItem) -> bool:
 
 
 class Exchange:
-    """A peer's request that has been taken in; `reply` is asked for once, when it is answered."""
+    """A peer's request that has been taken in: `settled`, then `reply`, then `close`."""
 
-    def __init__(self, link: Link, fragment: Fragment | None) -> None:
+    def __init__(self, link: Link, fragment: Fragment | None, *, owes: bool) -> None:
         self._link = link
         self._fragment = fragment
+        self._acknowledged = asyncio.get_running_loop().create_future() if owes else None
+
+    def settle(self) -> None:
+        """The acknowledgement that was owed is ready to ride."""
+        if self._acknowledged is not None and not self._acknowledged.done():
+            self._acknowledged.set_result(None)
+
+    async def settled(self) -> None:
+        """Wait until what the node makes of the batch can ride in the answer; briefly."""
+        if self._acknowledged is None:
+            await asyncio.sleep(0)
+        else:
+            await asyncio.wait((self._acknowledged,), timeout=ACKNOWLEDGE_S)
 
     def reply(self) -> Batch:
         """What goes back."""
         return self._link.reply(self._fragment)
+
+    def close(self) -> None:
+        """Nothing rides with this answer any more."""
+        self._link.close(self)

@@ -18,7 +18,7 @@ from raftcore.errors import Malformed
 from raftdjango.node.batches import decode_batch, nodes_of
 from raftdjango.node.forming import PeerRefused
 from raftdjango.node.lanes import Peer
-from raftdjango.node.links import Exchange, Link
+from raftdjango.node.links import Link
 from raftdjango.node.peer_pb2 import Batch, Forward, ForwardAnswer, Fragment, MemberFacts
 from raftdjango.node.signing import Signer
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from raftdjango.conf import Settings
     from raftdjango.node.forming import Forming, Nodes
+    from raftdjango.node.links import Exchange
     from raftdjango.node.peers import PeerItem, Receiver
     from raftdjango.node.signing import Envelope, Standing
 
@@ -116,9 +117,9 @@ class Transport:
             if whole is not None:
                 batch = _parse(whole)
         items = decode_batch(batch)
-        link.open()
+        exchange = link.open(items, fragment)
         self._deliver(link, sender, items)
-        return Exchange(link, fragment)
+        return exchange
 
     def _admit(self, sender: Standing, nodes: Callable[[], Nodes] = tuple) -> Link:
         link = self._links.get(sender.node_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from raftcore.codec import decode_message
@@ -28,24 +29,18 @@ class Timer:
 
 
 class Loop:
-    """A loop whose turns and time are the test's."""
+    """A loop whose time is the test's."""
 
     def __init__(self) -> None:
         self.now = 0.0
-        self.soon: list[tuple[Callable[..., None], tuple[object, ...]]] = []
         self.timers: list[Timer] = []
 
-    def call_soon(self, call: Callable[..., None], *args: object) -> None:
-        self.soon.append((call, args))
+    def time(self) -> float:
+        return self.now
 
     def call_later(self, delay: float, call: Callable[[], None]) -> Timer:
         self.timers.append(Timer(self.now + delay, call))
         return self.timers[-1]
-
-    def turn(self) -> None:
-        soon, self.soon = self.soon, []
-        for call, args in soon:
-            call(*args)
 
     def pass_time(self, seconds: float) -> None:
         self.now += seconds
@@ -105,7 +100,7 @@ def test_without_a_request_to_answer_everything_goes_by_lane() -> None:
 
 def test_answers_ride() -> None:
     wire = Wire()
-    wire.link.open()
+    wire.link.open([], None)
     answer = ForwardAnswer(proposal_id=b"p", result=ForwardAnswer.ACCEPTED)
     heartbeat = Heartbeat(1, "n1", 0, 1)
     wire.link.send(ack(1))
@@ -127,12 +122,11 @@ def test_facts_go_with_the_heartbeats_and_the_latest_says_all() -> None:
 
 def test_what_is_late_for_the_answer_goes_by_lane() -> None:
     wire = Wire()
-    wire.link.open()
-    wire.loop.turn()
+    exchange = wire.link.open([], None)
     assert wire.rode() == []
     wire.link.send(ack(1))
     assert not wire.by_lane()
-    wire.loop.turn()
+    exchange.close()
     assert wire.by_lane() == [ack(1)]
     wire.link.send(ack(2))
     assert wire.by_lane() == [ack(2)]
@@ -140,24 +134,50 @@ def test_what_is_late_for_the_answer_goes_by_lane() -> None:
 
 def test_a_request_that_is_never_answered_holds_nothing_back() -> None:
     wire = Wire()
-    wire.link.open()
+    exchange = wire.link.open([], None)
     wire.link.send(ack(1))
-    wire.loop.turn()
-    wire.loop.turn()
+    exchange.close()
     assert wire.by_lane() == [ack(1)]
+
+
+def test_a_request_with_entries_is_answered_with_their_acknowledgement() -> None:
+    async def scenario() -> None:
+        wire = Wire()
+        exchange = wire.link.open([entries(1)], None)
+        answer = asyncio.ensure_future(exchange.settled())
+        await asyncio.sleep(0)
+        assert not answer.done(), "not durable yet"
+        wire.link.send(ack(1))
+        await answer
+        assert wire.rode() == [ack(1)]
+
+    asyncio.run(scenario())
+
+
+def test_no_answer_waits_long_for_a_slow_disk() -> None:
+    async def scenario() -> None:
+        wire = Wire()
+        exchange = wire.link.open([entries(1)], None)
+        await exchange.settled()
+        assert wire.rode() == []
+        exchange.close()
+        wire.link.send(ack(1))
+        assert wire.by_lane() == [ack(1)]
+
+    asyncio.run(scenario())
 
 
 class TestEntries:
     def test_ride_while_the_lane_is_idle(self) -> None:
         wire = Wire()
-        wire.link.open()
+        wire.link.open([], None)
         wire.link.send(entries(1))
         assert wire.rode() == [entries(1)]
 
     def test_never_overtake_what_is_on_the_lane(self) -> None:
         wire = Wire()
         wire.link.send(entries(1))
-        wire.link.open()
+        wire.link.open([], None)
         wire.link.send(entries(2))
         assert wire.rode() == []
         assert wire.by_lane() == [entries(1), entries(2)], "still queued"
@@ -170,7 +190,7 @@ class TestEntries:
 
     def test_never_overtake_what_rode(self) -> None:
         wire = Wire()
-        wire.link.open()
+        wire.link.open([], None)
         wire.link.send(entries(1))
         wire.rode()
         wire.link.send(entries(2))
@@ -182,7 +202,7 @@ class TestEntries:
 
     def test_wait_for_no_answer_that_was_lost(self) -> None:
         wire = Wire()
-        wire.link.open()
+        wire.link.open([], None)
         wire.link.send(entries(1))
         wire.rode()
         wire.link.send(entries(2))
@@ -191,7 +211,7 @@ class TestEntries:
 
     def test_too_many_for_one_answer_follow_in_order(self) -> None:
         wire = Wire()
-        wire.link.open()
+        wire.link.open([], None)
         large = entries(2, bytes(links.RIDE_BYTES))
         for item in (entries(1), large, entries(3)):
             wire.link.send(item)
@@ -201,19 +221,29 @@ class TestEntries:
 
 
 class TestCommitIndex:
-    def test_goes_at_once_where_nothing_is_owed(self) -> None:
+    def test_goes_at_once_where_workers_of_the_peer_wait_for_it(self) -> None:
+        wire = Wire()
+        wire.link.heard([Forward(proposal_id=b"p")])
+        wire.link.send(commit(1))
+        assert wire.by_lane() == [commit(1)]
+
+    def test_waits_for_company_where_nobody_waits_for_it(self) -> None:
         wire = Wire()
         wire.link.send(commit(1))
+        wire.loop.pass_time(links.HOLD_S)
+        assert not wire.by_lane()
+        wire.loop.pass_time(links.HOLD_IDLE_S)
         assert wire.by_lane() == [commit(1)]
 
     def test_waits_for_the_acknowledgement_and_rides_in_its_answer(self) -> None:
         wire = Wire()
+        wire.link.heard([Forward(proposal_id=b"p")])
         wire.link.send(entries(1))
         wire.by_lane()
         wire.lane_is_done()
         wire.link.send(commit(1))
         assert not wire.by_lane()
-        wire.link.open()
+        wire.link.open([], None)
         wire.link.heard([ack(1)])
         assert wire.rode() == [commit(1)]
         wire.loop.pass_time(links.HOLD_S)
@@ -225,7 +255,7 @@ class TestCommitIndex:
         wire.by_lane()
         wire.link.send(commit(1))
         wire.link.send(commit(2))
-        wire.loop.pass_time(links.HOLD_S)
+        wire.loop.pass_time(links.HOLD_IDLE_S)
         assert wire.by_lane() == [commit(2)]
 
     def test_entries_say_it_too(self) -> None:
@@ -233,11 +263,12 @@ class TestCommitIndex:
         wire.link.send(entries(1))
         wire.link.send(commit(1))
         wire.link.send(entries(2))
-        wire.loop.pass_time(links.HOLD_S)
+        wire.loop.pass_time(links.HOLD_IDLE_S)
         assert wire.by_lane() == [entries(1), entries(2)]
 
     def test_a_refused_append_owes_nothing(self) -> None:
         wire = Wire()
+        wire.link.heard([Forward(proposal_id=b"p")])
         wire.link.send(entries(9))
         wire.by_lane()
         wire.link.heard([AppendEntriesResponse(1, "n2", 1, False, 0, 8, 1, 1)])

@@ -106,7 +106,13 @@ def alias_of(group: str) -> str:
 
 def database_path(alias: str) -> Path:
     """Absolute path of the alias' database file on this node."""
-    return Path(str(django_settings.DATABASES[alias]["NAME"])).absolute()
+    name = str(django_settings.DATABASES[alias].get("NAME") or "")
+    if not name:
+        raise ImproperlyConfigured(
+            f"DATABASES[{alias!r}]['NAME'] is missing: a replicated database is a file. "
+            f'Name one, such as BASE_DIR / "{alias}.sqlite3".'
+        )
+    return Path(name).absolute()
 
 
 @lru_cache(maxsize=1)

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from django.core.checks import CheckMessage, Error
+from django.core.exceptions import ImproperlyConfigured
 from django.db import models
 from django.test import override_settings
 from django.test.utils import isolate_apps
@@ -181,6 +182,13 @@ class TestDatabases:
         messages = found({}, databases)
         assert list(messages) == [identity]
         assert names in f"{messages[identity].msg} {messages[identity].hint}"
+
+    @pytest.mark.parametrize("database", [{"ENGINE": conf.ENGINE}, replicated(NAME="")])
+    def test_missing_name_is_told_where_there_were_no_checks(self, database: Any) -> None:
+        with override_settings(RAFTDJANGO={}, DATABASES={"default": database}):
+            for ask in (conf.get_settings, lambda: conf.database_path("default")):
+                with pytest.raises(ImproperlyConfigured, match=r"DATABASES\['default'\]\['NAME'\]"):
+                    ask()
 
     @isolate_apps("tests.operator")
     def test_foreign_key_that_crosses(self, settings: Any) -> None:

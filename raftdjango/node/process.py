@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from raftdjango.node.data_dir import DataDirLock
 from raftdjango.node.errors import StartRefused
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from raftdjango.conf import Settings
     from raftdjango.node.opening import OpenedGroup
     from raftdjango.node.peers import PeerTransport, Receiver
+    from raftdjango.node.served import ServedNode
 
     TransportOf = Callable[[OpenedGroup, Receiver], PeerTransport]
 
@@ -50,7 +51,7 @@ class RaftNode:
         """Why the node had to stop; empty where it did not."""
         self._transport_of = transport or self._http_transport
         self._lock = DataDirLock(settings.data_dir)
-        self._http: HttpServer | None = HttpServer(self) if with_http else None
+        self._http: HttpServer | None = HttpServer(cast("ServedNode", self)) if with_http else None
         self._stop = asyncio.Event()
         self._hurry = asyncio.Event()
 
@@ -112,7 +113,8 @@ class RaftNode:
 
     async def _unless_hurried(self, stopping: asyncio.Future[list[None]]) -> None:
         hurry = asyncio.ensure_future(self._hurry.wait())
-        await asyncio.wait({stopping, hurry}, return_when=asyncio.FIRST_COMPLETED)
+        both: set[asyncio.Future[Any]] = {stopping, hurry}
+        await asyncio.wait(both, return_when=asyncio.FIRST_COMPLETED)
         hurry.cancel()
         if not stopping.done():
             stopping.cancel()

@@ -38,8 +38,10 @@ class Served(Protocol):
     database: Path
     command_bytes_max: int
     proposals: Proposals
-    reads: Reads
     leases: Leases
+
+    @property
+    def reads(self) -> Reads: ...
 
     @property
     def cluster_id(self) -> bytes: ...
@@ -204,7 +206,7 @@ class WorkerSession:
 
     def _refuse(self, sequence: int, refusal: Refusal) -> None:
         answer = self._answer(sequence)
-        answer.refusal.reason = refusal.reason.value  # type: ignore[assignment]
+        answer.refusal.reason = refusal.reason.value
         answer.refusal.message = refusal.message
         self._send(answer)
 

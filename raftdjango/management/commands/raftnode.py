@@ -7,7 +7,8 @@ import gc
 import logging
 import signal
 import sys
-from typing import TYPE_CHECKING, Any
+import time
+from typing import TYPE_CHECKING, Any, TextIO, cast
 
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -21,6 +22,14 @@ if TYPE_CHECKING:
     from raftdjango.conf import Settings
 
 LEVELS = {0: logging.WARNING, 1: logging.INFO, 2: logging.DEBUG, 3: logging.DEBUG}
+LINE = "%(asctime)s.%(msecs)03dZ %(levelname)-7s %(message)s"
+SECOND = "%Y-%m-%dT%H:%M:%S"
+
+
+class _UtcFormatter(logging.Formatter):
+    """Nodes in several time zones, over days: lines of all of them can be laid side by side."""
+
+    converter = time.gmtime
 
 
 class Command(BaseCommand):
@@ -61,10 +70,8 @@ class Command(BaseCommand):
         logger = logging.getLogger("raftdjango")
         if logger.handlers:
             return
-        handler = logging.StreamHandler(self.stdout._out)
-        handler.setFormatter(
-            logging.Formatter("%(asctime)s %(levelname)-7s %(message)s", "%H:%M:%S")
-        )
+        handler = logging.StreamHandler(cast("TextIO", self.stdout))
+        handler.setFormatter(_UtcFormatter(LINE, SECOND))
         logger.addHandler(handler)
         logger.setLevel(LEVELS[verbosity])
         logger.propagate = False

@@ -52,7 +52,12 @@ PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
 def _database(name: str, engine: str = "raftdjango.backends.sqlite3") -> dict[str, object]:
-    return {"ENGINE": engine, "NAME": FOLDER / f"raftdjango-tests-{name}.db"}
+    return {
+        "ENGINE": engine,
+        "NAME": FOLDER / f"raftdjango-tests-{name}.db",
+        # The applier compares the tables after each write with what capture saw of it.
+        "TEST": {"VERIFY": True},
+    }
 
 
 DATABASES = {

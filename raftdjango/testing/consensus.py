@@ -175,7 +175,8 @@ class InProcessClient:
         """The keys that stock Django would give: right behind those in use, no block kept back."""
         connection = self.wrapper.connection
         table = strip_quotes(table)
-        last = connection.execute(f"SELECT max(rowid) FROM main.{quote(table)}").fetchone()[0] or 0
+        largest = f"SELECT max(rowid) FROM main.{quote(table)}"  # noqa: S608 - quoted
+        last = connection.execute(largest).fetchone()[0] or 0
         known = connection.execute(
             "SELECT 1 FROM main.sqlite_master WHERE name = 'sqlite_sequence'"
         ).fetchone()
@@ -230,5 +231,3 @@ class InProcessClient:
             return write_set
         self._captured_at = int(connection.execute(APPLIED_INDEX_SQL).fetchone()[0])
         return replace(write_set, expected_digest=expected_digest(connection, write_set))
-
-

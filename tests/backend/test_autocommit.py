@@ -71,7 +71,9 @@ class TestConflicts(TransactionTestCase):
     def test_executed_again_on_the_winners_row(self) -> None:
         def interfere(call: int) -> None:
             if call <= 2:
-                elsewhere(lambda: Account.objects.filter(name="ada").update(balance=F("balance") + 10))
+                elsewhere(
+                    lambda: Account.objects.filter(name="ada").update(balance=F("balance") + 10)
+                )
 
         with before_each("propose", interfere) as calls:
             increment()
@@ -157,7 +159,11 @@ class TestStaleViews(TransactionTestCase):
         def leave(call: int) -> None:
             elsewhere(lambda: Account.objects.filter(name="ada").delete())
 
-        with before_each("refresh", leave), pytest.raises(TransactionConflict), transaction.atomic():
+        with (
+            before_each("refresh", leave),
+            pytest.raises(TransactionConflict),
+            transaction.atomic(),
+        ):
             with pytest.raises(IntegrityError), transaction.atomic():
                 Account.objects.create(name="ada")
             Account.objects.create(name="bob")
@@ -251,9 +257,12 @@ class TestCommit(TransactionTestCase):
         client = connection.replication.client
         client.transaction_bytes_max = 10_000
         try:
-            with entries() as found, pytest.raises(TransactionTooLarge, match="TRANSACTION_BYTES_MAX"):
+            with (
+                entries() as found,
+                pytest.raises(TransactionTooLarge, match="TRANSACTION_BYTES_MAX"),
+            ):
                 with transaction.atomic():
-                    for n in range(3):
+                    for _ in range(3):
                         Booking.objects.create(account_id=1, note="x" * 5_000)
             assert not found
         finally:
@@ -267,7 +276,9 @@ class TestCommit(TransactionTestCase):
         seen = []
         propose = client.propose
 
-        def watch(proposal_id: bytes, command: bytes, *, timeout_s: float, **kwargs: Any) -> Outcome:
+        def watch(
+            proposal_id: bytes, command: bytes, *, timeout_s: float, **kwargs: Any
+        ) -> Outcome:
             decoded = decode_command(command)
             seen.append((decoded.proposal_id == proposal_id, timeout_s))
             span = decoded.expires_at_ms - client.cluster_time_ms()

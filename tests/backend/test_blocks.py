@@ -58,7 +58,9 @@ class TestOneEntry(TransactionTestCase):
         states = []
 
         def watch(*args: object, **kwargs: object) -> object:
-            states.append((connection.replication.speculation.state, connection.connection.in_transaction))
+            states.append(
+                (connection.replication.speculation.state, connection.connection.in_transaction)
+            )
             return propose(*args, **kwargs)
 
         client.propose = watch
@@ -323,36 +325,21 @@ class TestDoomed(TransactionTestCase):
             Account.objects.create(name="bob")
 
     def test_every_statement_raises_the_same(self) -> None:
-        def write() -> None:
-            Account.objects.create(name="carl")
-
-        def read() -> None:
-            Account.objects.count()
-
-        def raw_write() -> None:
-            raw("UPDATE backend_account SET balance = 9")
-
-        def savepoint() -> None:
-            connection.savepoint()
-
-        def block() -> None:
-            with transaction.atomic():
-                pass
-
-        def pragma() -> None:
-            raw("PRAGMA foreign_keys")
-
-        def iterate() -> None:
-            list(Account.objects.iterator())
-
-        def locked() -> None:
-            list(Account.objects.select_for_update())
-
+        statements = [
+            lambda: Account.objects.create(name="carl"),
+            Account.objects.count,
+            lambda: raw("UPDATE backend_account SET balance = 9"),
+            transaction.savepoint,
+            transaction.atomic().__enter__,
+            lambda: raw("PRAGMA foreign_keys"),
+            lambda: list(Account.objects.iterator()),
+            lambda: list(Account.objects.select_for_update()),
+        ]
         with pytest.raises(TransactionConflict) as last, transaction.atomic():
             outer = connection.savepoint()
             self.lose()
             messages = set()
-            for statement in (write, read, raw_write, savepoint, block, pragma, iterate, locked):
+            for statement in statements:
                 with pytest.raises(TransactionConflict) as caught:
                     statement()
                 messages.add(str(caught.value))
@@ -381,7 +368,9 @@ class TestDoomed(TransactionTestCase):
                     raw("UPDATE backend_account SET balance = 9")
                 except Exception:
                     pass
-        assert [kinds(each) for each in found if each.operations[0].table.name != "backend_account"] == []
+        assert [
+            kinds(each) for each in found if each.operations[0].table.name != "backend_account"
+        ] == []
         assert names() == ["ada"]
         assert Account.objects.get().balance == 5
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import decimal
 import uuid
 
@@ -141,7 +141,7 @@ class TestValues(TransactionTestCase):
             "text": "\x00 ünïcode \U0001f600",
             "data": bytes(range(256)),
             "amount": decimal.Decimal("123456789.125"),
-            "at": datetime.datetime(2024, 2, 29, 23, 59, 59, 999999, tzinfo=datetime.UTC),
+            "at": dt.datetime(2024, 2, 29, 23, 59, 59, 999999, tzinfo=dt.UTC),
             "uuid": uuid.UUID(int=2**128 - 1),
             "extra": {"a": [1, None, "x"]},
         }
@@ -212,7 +212,7 @@ class TestTables(TransactionTestCase):
 
     def test_without_rowid_and_odd_names(self) -> None:
         raw('CREATE TABLE "odd ""name" ("the key" TEXT PRIMARY KEY, "select" TEXT) WITHOUT ROWID')
-        raw('INSERT INTO "odd ""name" VALUES (\'a\', \'b\')')
+        raw("INSERT INTO \"odd \"\"name\" VALUES ('a', 'b')")
         raw('UPDATE "odd ""name" SET "select" = \'c\'')
         assert elsewhere(lambda: raw('SELECT * FROM "odd ""name"')) == [("a", "c")]
         raw('DROP TABLE "odd ""name"')

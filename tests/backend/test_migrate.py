@@ -15,7 +15,9 @@ from tests.backend.helpers import elsewhere, raw, together
 
 
 def lock_row() -> list[tuple[object, ...]]:
-    return raw("SELECT * FROM raftdjango_lock WHERE until_ms > (SELECT time_ms FROM raftdjango_state)")
+    return raw(
+        "SELECT * FROM raftdjango_lock WHERE until_ms > (SELECT time_ms FROM raftdjango_state)"
+    )
 
 
 class TestLock(TransactionTestCase):

@@ -19,7 +19,10 @@ class Made(migrations.Migration):
     operations = [
         migrations.CreateModel(
             "Thing",
-            [("id", models.BigAutoField(primary_key=True)), ("name", models.CharField(max_length=9))],
+            [
+                ("id", models.BigAutoField(primary_key=True)),
+                ("name", models.CharField(max_length=9)),
+            ],
         ),
         migrations.RunPython(
             lambda apps, editor: [
@@ -29,7 +32,9 @@ class Made(migrations.Migration):
         ),
         migrations.AddField("Thing", "size", models.IntegerField(default=3)),
         migrations.RunPython(
-            lambda apps, editor: apps.get_model("backend", "Thing").objects.filter(name="b").update(size=4),
+            lambda apps, editor: (
+                apps.get_model("backend", "Thing").objects.filter(name="b").update(size=4)
+            ),
             migrations.RunPython.noop,
         ),
         migrations.RunSQL("INSERT INTO backend_thing (name, size) VALUES ('c', 5)", ""),
@@ -93,7 +98,9 @@ class TestMigration(TransactionTestCase):
         class Loose(migrations.Migration):
             atomic = False
             operations = [
-                migrations.RunSQL("CREATE TABLE backend_thing (id INTEGER PRIMARY KEY, name, size)"),
+                migrations.RunSQL(
+                    "CREATE TABLE backend_thing (id INTEGER PRIMARY KEY, name, size)"
+                ),
                 migrations.RunSQL("INSERT INTO backend_thing VALUES (1, 'a', 1)"),
             ]
 
@@ -162,9 +169,7 @@ class TestStatements(TransactionTestCase):
         raw("CREATE TABLE drawn (id INTEGER PRIMARY KEY, a DEFAULT 0)")
         raw("INSERT INTO drawn (id) VALUES (1), (2)")
         sql = "CREATE TABLE copied (id INTEGER PRIMARY KEY, a, b, c)"
-        copying = (
-            "INSERT INTO copied SELECT id, random(), CURRENT_TIMESTAMP, hex(randomblob(8)) FROM drawn"
-        )
+        copying = "INSERT INTO copied SELECT id, random(), CURRENT_TIMESTAMP, hex(randomblob(8)) FROM drawn"
         with transaction.atomic():
             raw(sql)
             with connection.replication.as_statements():
@@ -196,10 +201,9 @@ class TestStatements(TransactionTestCase):
         assert Account.objects.create(name="first").pk == 1
 
     def test_sequences_in_raw_sql(self) -> None:
-        raw("UPDATE sqlite_sequence SET seq = 900 WHERE name = 'backend_account'")
         Account.objects.create(name="x")
-        raw("UPDATE sqlite_sequence SET seq = 900 WHERE name = 'backend_account'")
-        assert Account.objects.create(name="y").pk == 902
+        raw("UPDATE sqlite_sequence SET seq = 9000 WHERE name = 'backend_account'")
+        assert Account.objects.create(name="y").pk == 9001
 
     def test_schema_changed_and_used_in_one_block(self) -> None:
         with transaction.atomic():

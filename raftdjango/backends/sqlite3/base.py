@@ -6,7 +6,7 @@ proposed; `commit()` returns when the applier has made it here.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
 from django.db.backends.sqlite3 import base as sqlite3
@@ -16,14 +16,10 @@ from raftdjango.backends.sqlite3.chunks import ChunkedCursor, ChunkPool, Spillin
 from raftdjango.backends.sqlite3.creation import DatabaseCreation
 from raftdjango.backends.sqlite3.cursor import ReplicatedCursor
 from raftdjango.backends.sqlite3.features import DatabaseFeatures
+from raftdjango.backends.sqlite3.locked import LockedConnection
 from raftdjango.backends.sqlite3.operations import DatabaseOperations
 from raftdjango.backends.sqlite3.replication import Replication
 from raftdjango.backends.sqlite3.schema import DatabaseSchemaEditor
-
-if TYPE_CHECKING:
-    from sqlite3 import Connection
-
-Database = sqlite3.Database
 
 
 class ReplicatedDatabaseWrapperMixin:
@@ -51,9 +47,10 @@ class ReplicatedDatabaseWrapperMixin:
             )
         return params
 
-    def get_new_connection(self, conn_params: dict[str, Any]) -> Connection:
+    def get_new_connection(self, conn_params: dict[str, Any]) -> LockedConnection:
         """Connect, and put the connection under guard."""
-        connection: Connection = super().get_new_connection(conn_params)  # type: ignore[misc]
+        params = {**conn_params, "factory": LockedConnection}
+        connection: LockedConnection = super().get_new_connection(params)  # type: ignore[misc]
         self.replication.attach(connection)
         return connection
 

@@ -88,7 +88,7 @@ class SpillingCursor(ReplicatedCursor):
         return self._digest or super().result_digest()
 
     def _spill(self, rows: list[tuple[Any, ...]]) -> None:
-        file = tempfile.TemporaryFile(prefix="raftdjango-rows-")
+        file = tempfile.TemporaryFile(prefix="raftdjango-rows-")  # noqa: SIM115 - by its reader
         self._digest = ResultDigest()
         while rows:
             self._digest.add(rows)

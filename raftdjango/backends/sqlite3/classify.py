@@ -110,6 +110,13 @@ def _after_common_tables(sql: str, position: int) -> str:
             depth += 1
         elif text == ")":
             depth -= 1
-        elif depth == 0 and text.upper() in {"SELECT", "VALUES", "INSERT", "REPLACE", "UPDATE", "DELETE"}:
+        elif depth == 0 and text.upper() in {
+            "SELECT",
+            "VALUES",
+            "INSERT",
+            "REPLACE",
+            "UPDATE",
+            "DELETE",
+        }:
             return text.upper()
     return "SELECT"

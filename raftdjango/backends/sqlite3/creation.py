@@ -11,11 +11,14 @@ import sys
 import tempfile
 from contextlib import closing
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.db.backends.sqlite3 import creation
 
 from raftdjango.client import use_client
+
+if TYPE_CHECKING:
+    from raftdjango.backends.sqlite3.base import DatabaseWrapper
 
 SHARED_MEMORY = Path("/dev/shm")  # noqa: S108 - a folder of our own is made in it
 _PREFIX = f"raftdjango-test-{os.getuid() if hasattr(os, 'getuid') else 0}"
@@ -25,6 +28,7 @@ _RUN = os.getpid()
 class DatabaseCreation(creation.DatabaseCreation):
     """Django's, with files instead of shared-cache memory, which locks whole tables."""
 
+    connection: DatabaseWrapper
     _keepdb = False
 
     # -- names ----------------------------------------------------------------------------------
@@ -40,7 +44,9 @@ class DatabaseCreation(creation.DatabaseCreation):
         root = SHARED_MEMORY if os.access(SHARED_MEMORY, os.W_OK) else Path(tempfile.gettempdir())
         if not self._keepdb:
             return root / f"{_PREFIX}-{_RUN}"
-        return root / f"{_PREFIX}-kept-{hashlib.blake2b(os.getcwdb(), digest_size=6).hexdigest()}"
+        return (
+            root / f"{_PREFIX}-kept-{hashlib.blake2b(bytes(Path.cwd()), digest_size=6).hexdigest()}"
+        )
 
     # -- making and destroying ------------------------------------------------------------------
 
@@ -58,7 +64,7 @@ class DatabaseCreation(creation.DatabaseCreation):
             folder = self._test_folder()
             _remove_abandoned(folder.parent)
             folder.mkdir(exist_ok=True)
-        name: str = super()._create_test_db(verbosity, autoclobber, keepdb)
+        name: str = super()._create_test_db(verbosity, autoclobber, keepdb)  # type: ignore[misc]
         if not keepdb:
             _remove(name)
         self._switch_to_tests()
@@ -102,7 +108,7 @@ class DatabaseCreation(creation.DatabaseCreation):
         if keepdb and Path(target).exists():
             return
         if verbosity >= 1:
-            shown = self._get_database_display_str(verbosity, target)
+            shown = self._get_database_display_str(verbosity, target)  # type: ignore[attr-defined]
             self.log(f"Cloning test database for alias {shown}...")
         # Workers are forked: no connection of this process may be open in them.
         _close(source)

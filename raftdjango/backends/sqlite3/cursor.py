@@ -20,12 +20,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from typing import Self
 
+    from raftdjango.backends.sqlite3.locked import LockedConnection
     from raftdjango.backends.sqlite3.statements import Statements
 
 
 class ReplicatedCursor(SQLiteCursorWrapper):
     """Django's SQLite cursor, buffered, whose writes are replicated."""
 
+    connection: LockedConnection
     statements: Statements
     """Set by the wrapper that makes the cursor."""
 
@@ -110,7 +112,8 @@ class ReplicatedCursor(SQLiteCursorWrapper):
     def close(self) -> None:
         """Drop the buffer too."""
         self.rows = None
-        super().close()
+        with self.connection.lock:
+            super().close()
 
 
 def storage_parameters(params: Sequence[Any] | None) -> tuple[Any, ...]:
@@ -122,6 +125,6 @@ def _adapt(value: Any) -> Any:
     if value is None or type(value) in {int, float, str, bytes}:
         return value
     try:
-        return sqlite3.adapt(value)
+        return sqlite3.adapt(value)  # type: ignore[call-overload]
     except sqlite3.ProgrammingError:
         return value

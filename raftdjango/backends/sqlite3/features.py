@@ -26,7 +26,7 @@ class DatabaseFeatures(features.DatabaseFeatures):
                 return False
         return True
 
-    @cached_property
+    @cached_property  # type: ignore[override]
     def django_test_skips(self) -> dict[str, set[str]]:
         """Tests of Django's that mean something else here, by reason."""
         return {

@@ -123,7 +123,12 @@ class Guard:
         self.refusal = None
 
     def __call__(
-        self, action: int, first: str | None, second: str | None, database: str | None, by: str | None
+        self,
+        action: int,
+        first: str | None,
+        second: str | None,
+        database: str | None,
+        by: str | None,
     ) -> int:
         """SQLite's question; see sqlite3_set_authorizer() for what the arguments mean."""
         if action in _READS or self._unlocked:

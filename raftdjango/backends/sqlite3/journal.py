@@ -6,7 +6,7 @@ be (unique values that swap places, for one).
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import os
 from math import copysign
 from typing import TYPE_CHECKING
@@ -114,7 +114,7 @@ def same(one: Value, other: Value) -> bool:
 
 def new_pins() -> Pins:
     """What `random()` and `'now'` shall mean in a statement."""
-    now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
+    now = dt.datetime.now(dt.UTC).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
     return Pins(os.urandom(16), now)
 
 

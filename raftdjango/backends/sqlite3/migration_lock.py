@@ -59,9 +59,7 @@ class HeldLock:
 
 
 @contextmanager
-def migration_lock(
-    replication: Replication, *, on_wait: Callable[[], None]
-) -> Iterator[HeldLock]:
+def migration_lock(replication: Replication, *, on_wait: Callable[[], None]) -> Iterator[HeldLock]:
     """Hold the lock, on a view that has everything that its last holder wrote."""
     lock = HeldLock(replication)
     waiting = False

@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from raftdjango import writeset
 from raftdjango.backends.sqlite3 import commit
 from raftdjango.backends.sqlite3.classify import Kind
-from raftdjango.writeset import Statement as DDL
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -122,10 +122,14 @@ class Nested:
         speculation.released(name)
 
     def _apply(self, name: str) -> None:
+        # As of the test's transaction, in which earlier entries were applied already.
+        self.replication.speculation.read_state()
         unit = commit.collect(self.replication)
         self._roll_back_to(name)
         if unit is not None:
-            if any(isinstance(operation, DDL) for operation in unit.write_set.operations):
+            if any(
+                isinstance(operation, writeset.Statement) for operation in unit.write_set.operations
+            ):
                 self.replication.capture.drop_triggers()
             commit.propose(self.replication, unit)
 

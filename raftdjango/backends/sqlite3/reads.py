@@ -57,9 +57,7 @@ class ReadMemory:
         self.complete = False
         self._reads.clear()
 
-    def difference(
-        self, query: Callable[[str, Any], Iterable[tuple[Any, ...]]]
-    ) -> str | None:
+    def difference(self, query: Callable[[str, Any], Iterable[tuple[Any, ...]]]) -> str | None:
         """Read everything again; what is different now, if anything is."""
         if not self.complete:
             return (

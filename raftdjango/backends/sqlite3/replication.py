@@ -24,11 +24,11 @@ from raftdjango.right_of_way import FILE_NAME, RightOfWay
 from raftdjango.writeset import VerdictKind, WriteSet
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Iterator, Mapping, Sequence
 
     from raftdjango.backends.keys import KeyAllocator
     from raftdjango.backends.sqlite3.base import DatabaseWrapper
+    from raftdjango.backends.sqlite3.locked import LockedConnection
     from raftdjango.backends.sqlite3.speculation import Block
     from raftdjango.client import NodeClient, Outcome
     from raftdjango.writeset import BlindDelete, BlindInsert, BlindUpdate, Row, Table, Verdict
@@ -36,6 +36,11 @@ if TYPE_CHECKING:
     BlindOperation = BlindInsert | BlindUpdate | BlindDelete
 
 SCHEMA_ATTEMPTS = 3
+
+
+def busy_timeout_s(raw: LockedConnection) -> float:
+    """How long the connection waits for locks: `OPTIONS["timeout"]`, or the driver's own."""
+    return float(raw.execute("PRAGMA busy_timeout").fetchone()[0]) / 1000
 
 
 class Replication:
@@ -51,13 +56,13 @@ class Replication:
         self.beginning = False
         """Set while Django's own BEGIN is executed."""
         self._client: NodeClient | None = None
-        self._raw: sqlite3.Connection | None = None
+        self._raw: LockedConnection | None = None
         self._immediate_once = False
         self._blind: tuple[BlindOperation, int] | None = None
 
     # -- the connection's life ------------------------------------------------------------------
 
-    def attach(self, raw: sqlite3.Connection) -> None:
+    def attach(self, raw: LockedConnection) -> None:
         """Take a new connection under guard."""
         raw.isolation_level = None
         # Without it INSERT OR REPLACE would delete rows that no trigger sees.
@@ -68,7 +73,8 @@ class Replication:
         raw.execute("PRAGMA query_only = ON")
         raw.set_authorizer(self.capture.guard)
         self.speculation = Speculation(raw, self.capture)
-        self.speculation.right_of_way = self._right_of_way()
+        self.speculation.write_lock.right_of_way = self._right_of_way()
+        self.speculation.write_lock.timeout_s = busy_timeout_s(raw)
         self.statements = Statements(self, self.speculation)
         self.nested.reset()
         self._raw = raw
@@ -249,7 +255,7 @@ class Replication:
 
     def begin(self) -> None:
         """Begin a block's local transaction."""
-        mode = self.wrapper.transaction_mode
+        mode = self.wrapper.transaction_mode  # type: ignore[attr-defined]
         immediate = self._immediate_once or mode in {"IMMEDIATE", "EXCLUSIVE"}
         self._immediate_once = False
         self._blind = None
@@ -312,14 +318,17 @@ class Replication:
     ) -> Outcome:
         """Propose; inside Django's `TestCase` have it applied on this very connection."""
         client: Any = self.client
+        outcome: Outcome
         if not self.nested.active:
-            return client.propose(
+            outcome = client.propose(
                 proposal_id, command, timeout_s=timeout_s, want_keys=want_keys or None
             )
+            return outcome
         self.speculation.start_writing()
         try:
             with self.capture.guard.unlocked():
-                return client.propose_nested(self.speculation.connection, command)
+                outcome = client.propose_nested(self.speculation.connection, command)
+                return outcome
         finally:
             # The triggers do not know the applier from anybody else.
             self.capture.clear()

@@ -12,25 +12,35 @@ from django.db.backends.sqlite3 import schema
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
+    from types import TracebackType
+
+    from raftdjango.backends.sqlite3.base import DatabaseWrapper
 
 
 class DatabaseSchemaEditor(schema.DatabaseSchemaEditor):
     """Django's, replicated."""
 
+    connection: DatabaseWrapper
+
     def _remake_table(self, *args: Any, **kwargs: Any) -> None:
         """As Django's; the rows it copies are no news to any node, so the copying travels."""
         with self._copying():
-            super()._remake_table(*args, **kwargs)
+            super()._remake_table(*args, **kwargs)  # type: ignore[misc]
 
     def _alter_many_to_many(self, *args: Any, **kwargs: Any) -> None:
         """As Django's, likewise."""
         with self._copying():
-            super()._alter_many_to_many(*args, **kwargs)
+            super()._alter_many_to_many(*args, **kwargs)  # type: ignore[misc]
 
     def _copying(self) -> AbstractContextManager[None]:
         return nullcontext() if self.collect_sql else self.connection.replication.as_statements()
 
-    def __exit__(self, exc_type: Any, exc_value: Any, traceback: Any) -> None:
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc_value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
         """As Django's, which after a failure of its own leaves the block open and foreign keys off.
 
         Its commit can fail here where a local one would not, and an open block holds the write lock.

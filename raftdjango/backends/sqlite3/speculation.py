@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import copy
 import sqlite3
-import threading
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -21,6 +20,13 @@ from django.db.backends.sqlite3.base import SQLiteCursorWrapper
 
 from raftdjango.backends.sqlite3 import journal
 from raftdjango.backends.sqlite3.reads import ReadMemory
+from raftdjango.backends.sqlite3.write_lock import (
+    NOT_SET_UP,
+    TAKE_LOCK_SQL,
+    WriteLock,
+    is_busy,
+    not_set_up,
+)
 from raftdjango.exceptions import ClusterUnavailable, NotReplicable, TransactionConflict
 from raftdjango.writeset import Row, ValidatedRead, row_digest
 
@@ -28,16 +34,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from raftdjango.backends.sqlite3.capture import Capture
-    from raftdjango.right_of_way import RightOfWay, Watch
+    from raftdjango.backends.sqlite3.locked import LockedConnection
 
 FAILED_MAX = 16
 """Failed statements of a block that are tried again on a fresh view."""
-TAKE_LOCK_SQL = "DELETE FROM main.raftdjango_state WHERE 0 /* takes the write lock */"
 STATE_SQL = "SELECT schema_version, applied_index FROM main.raftdjango_state"
-NOT_SET_UP = (
-    "This database has not been set up for replication yet. Its node does that: "
-    "start it with manage.py raftnode."
-)
 
 
 class State(Enum):
@@ -79,18 +80,16 @@ class Block:
 class Speculation:
     """The state of one connection's local transaction."""
 
-    def __init__(self, connection: sqlite3.Connection, capture: Capture) -> None:
+    def __init__(self, connection: LockedConnection, capture: Capture) -> None:
         self.connection = connection
         self.capture = capture
         self.guard = capture.guard
         self.state = State.IDLE
         self.block = Block()
         self.doomed: TransactionConflict | None = None
-        self.right_of_way: RightOfWay | None = None
-        self.lock_timeout_s = 5.0
+        self.write_lock = WriteLock(connection, capture)
         # The watchdog's thread rolls back; it must not do so in the middle of a statement.
-        self.lock = threading.RLock()
-        self._watch: Watch | None = None
+        self.lock = connection.lock
 
     # -- begin and end --------------------------------------------------------------------------
 
@@ -98,7 +97,7 @@ class Speculation:
         """Open the local transaction of a block."""
         self.block = Block()
         if immediate:
-            self._begin_immediate()
+            self.write_lock.begin()
             self._writing()
         else:
             if self.capture.has_wanted:
@@ -114,10 +113,8 @@ class Speculation:
         self.doomed = None
 
     def _end(self) -> None:
-        watch, self._watch = self._watch, None
-        if watch is not None and self.right_of_way is not None:
-            # Before the lock is taken: a callback under way may be waiting for it.
-            self.right_of_way.unwatch(watch)
+        # Before the connection's lock is taken: a callback under way may be waiting for it.
+        self.write_lock.unwatch()
         with self.lock:
             self._undo()
         self.state = State.IDLE
@@ -134,9 +131,7 @@ class Speculation:
 
     def forget(self) -> None:
         """The connection is about to be closed; SQLite rolls back by itself."""
-        watch, self._watch = self._watch, None
-        if watch is not None and self.right_of_way is not None:
-            self.right_of_way.unwatch(watch)
+        self.write_lock.unwatch()
         self.state = State.IDLE
         self.doomed = None
         self.block = Block()
@@ -194,7 +189,7 @@ class Speculation:
 
     def _take_lock_in_place(self) -> bool:
         """Upgrade the transaction as it is; False where another one has to be begun."""
-        if self.right_of_way is not None and self.right_of_way.waited_ms():
+        if self.write_lock.is_wanted:
             return False
         if not self.capture.is_current:
             return False
@@ -204,9 +199,9 @@ class Speculation:
                 self.connection.execute(TAKE_LOCK_SQL)
             except sqlite3.OperationalError as error:
                 self.connection.execute("PRAGMA query_only = ON")
-                if _is_busy(error):
+                if is_busy(error):
                     return False
-                raise _not_set_up(error) from error
+                raise not_set_up(error) from error
         return True
 
     def renew(self, refresh: Callable[[], int]) -> bool:
@@ -237,7 +232,7 @@ class Speculation:
         with self.guard.unlocked():
             self.connection.rollback()
         self.capture.undone()
-        self._begin_immediate()
+        self.write_lock.begin()
         self.state = State.WRITING
         if self._data_version() != before:
             self._check_locked(block)
@@ -250,7 +245,8 @@ class Speculation:
 
     def _read_again(self, sql: str, parameters: Any) -> Iterable[tuple[Any, ...]]:
         cursor = self.connection.cursor(factory=SQLiteCursorWrapper)
-        return cursor.execute(sql, parameters)
+        rows: Iterable[tuple[Any, ...]] = cursor.execute(sql, parameters)
+        return rows
 
     def _data_version(self) -> int:
         """Changes when another connection has committed, as seen by the present snapshot."""
@@ -280,62 +276,29 @@ class Speculation:
         )
         self.check()
 
-    def _begin_immediate(self) -> None:
-        """BEGIN IMMEDIATE, standing back for the applier, with triggers that fit the schema."""
-        while True:
-            self.capture.renew()
-            self._acquire()
-            if self.capture.is_current:
-                return
-            with self.guard.unlocked():
-                self.connection.execute("PRAGMA query_only = ON")
-                self.connection.rollback()
-
-    def _acquire(self) -> None:
-        if self.right_of_way is None:
-            taken = self._try_begin()
-        else:
-            self.connection.execute("PRAGMA busy_timeout = 0")
-            try:
-                taken = self.right_of_way.acquire(self._try_begin, self.lock_timeout_s)
-            finally:
-                self.connection.execute(f"PRAGMA busy_timeout = {int(self.lock_timeout_s * 1000)}")
-        if not taken:
-            raise TransactionConflict(
-                "The local database's write lock was not to be had within "
-                f"{self.lock_timeout_s:g} s. Nothing was written; run it again."
-            )
-
-    def _try_begin(self) -> bool:
-        with self.guard.unlocked():
-            # SQLite wants to be allowed to write before it gives the lock.
-            self.connection.execute("PRAGMA query_only = OFF")
-            try:
-                self.connection.execute("BEGIN IMMEDIATE")
-            except sqlite3.OperationalError as error:
-                self.connection.execute("PRAGMA query_only = ON")
-                if _is_busy(error):
-                    return False
-                raise
-        return True
-
     def _writing(self) -> None:
         """The lock is held: from here on rows may change."""
-        block = self.block
         self.state = State.WRITING
         self.guard.transaction_open = True
         try:
+            self.read_state()
+        except ClusterUnavailable:
+            self._end()
+            raise
+        self.block.foreign_keys_off = not self.connection.execute("PRAGMA foreign_keys").fetchone()[
+            0
+        ]
+        self.write_lock.watch(self._give_way)
+
+    def read_state(self) -> None:
+        """Which entry the present snapshot is of."""
+        try:
             state = self.connection.execute(STATE_SQL).fetchone()
         except sqlite3.OperationalError as error:
-            self._end()
-            raise _not_set_up(error) from error
+            raise not_set_up(error) from error
         if state is None:
-            self._end()
             raise ClusterUnavailable(NOT_SET_UP)
-        block.schema_version, block.applied_index = state
-        block.foreign_keys_off = not self.connection.execute("PRAGMA foreign_keys").fetchone()[0]
-        if self.right_of_way is not None:
-            self._watch = self.right_of_way.watch(self._give_way)
+        self.block.schema_version, self.block.applied_index = state
 
     # -- what happens in it ---------------------------------------------------------------------
 
@@ -407,13 +370,3 @@ class Speculation:
                 self.capture.install(self.guard.missing)
             else:
                 return
-
-
-def _is_busy(error: sqlite3.OperationalError) -> bool:
-    return (error.sqlite_errorcode & 0xFF) in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
-
-
-def _not_set_up(error: sqlite3.OperationalError) -> Exception:
-    if "raftdjango_state" in str(error):
-        return ClusterUnavailable(NOT_SET_UP)
-    return error

@@ -16,11 +16,6 @@ from raftdjango.backends.sqlite3.key_source import (
     raise_local_sequence,
     table_inserted_without,
 )
-from raftdjango.backends.sqlite3.key_source import (
-    RAW_BLOCK,
-    raise_local_sequence,
-    table_inserted_without,
-)
 from raftdjango.backends.sqlite3.speculation import Speculation, State
 from raftdjango.conf import get_settings
 from raftdjango.exceptions import NotReplicable, TransactionConflict
@@ -54,6 +49,21 @@ class Statement:
         self.cursor.run(self.sql, self.params, many=self.many)
 
 
+class _View:
+    """Whether the local database has been brought up to date for a statement, at most once."""
+
+    def __init__(self, replication: Replication) -> None:
+        self._replication = replication
+        self._fresh = False
+
+    def renewed_since(self, applied_index: int) -> bool:
+        """Refresh, if that was not done yet; is there more now than the statement saw?"""
+        if self._fresh:
+            return False
+        self._fresh = True
+        return self._replication.refresh() != applied_index
+
+
 class Statements:
     """What a connection's cursors call."""
 
@@ -66,9 +76,17 @@ class Statements:
     def execute(self, cursor: ReplicatedCursor, sql: str, params: Any, *, many: bool) -> None:
         """Execute a statement."""
         statement = Statement(cursor, sql, params, many=many)
-        kind = statement.kind
         self.speculation.check()
-        self.replication.nested.settle(kind)
+        self.replication.nested.settle(statement.kind)
+        try:
+            self._execute(statement)
+        except sqlite3.Error:
+            # Whatever went wrong after the watchdog had rolled back was caused by that.
+            self.speculation.check()
+            raise
+
+    def _execute(self, statement: Statement) -> None:
+        kind = statement.kind
         if kind in _WRITES:
             self._write(statement)
         elif kind is Kind.READ:
@@ -165,45 +183,40 @@ class Statements:
         """A transaction of its own, executed again when another one came first.
 
         Nobody has seen anything of it yet, so that running it again is what its place in the log
-        asks for.  "No row" and "constraint failed" are said only on a view that is fresh.
+        asks for.
         """
         deadline = time.monotonic() + get_settings().commit_timeout_s
-        fresh_at = -1
-        attempt = 0
-        while True:
-            attempt += 1
-            last = attempt >= ATTEMPTS_MAX or time.monotonic() > deadline
+        view = _View(self.replication)
+        for attempt in range(1, ATTEMPTS_MAX + 1):
             try:
-                unit, seen_at = self._attempt(statement)
-            except sqlite3.IntegrityError:
-                seen_at = self.speculation.block.applied_index
-                if fresh_at >= 0 or (fresh_at := self.replication.refresh()) == seen_at:
-                    raise
-                continue
+                unit = self._on_fresh_view(statement, view)
+                if unit is not None:
+                    commit.propose(self.replication, unit)
             except TransactionConflict:
-                if last:
-                    raise
-                pause(attempt)
-                continue
-            if unit is None:
-                if fresh_at >= 0 or (fresh_at := self.replication.refresh()) == seen_at:
-                    return
-                continue
-            try:
-                commit.propose(self.replication, unit)
-            except TransactionConflict:
-                if last:
+                if attempt == ATTEMPTS_MAX or time.monotonic() > deadline:
                     raise
                 pause(attempt)
             else:
                 return
 
-    def _attempt(self, statement: Statement) -> tuple[commit.Unit | None, int]:
+    def _on_fresh_view(self, statement: Statement, view: _View) -> commit.Unit | None:
+        """Execute it; "no row" and "constraint failed" are said on a view that is fresh alone."""
+        try:
+            unit = self._attempt(statement)
+        except sqlite3.IntegrityError:
+            if not view.renewed_since(self.speculation.block.applied_index):
+                raise
+            return self._attempt(statement)
+        if unit is None and view.renewed_since(self.speculation.block.applied_index):
+            return self._attempt(statement)
+        return unit
+
+    def _attempt(self, statement: Statement) -> commit.Unit | None:
         speculation = self.speculation
         speculation.begin(immediate=True)
         try:
             self._speculate(statement)
-            return commit.collect(self.replication), speculation.block.applied_index
+            return commit.collect(self.replication)
         finally:
             speculation.roll_back()
 

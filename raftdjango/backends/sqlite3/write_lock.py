@@ -1,0 +1,100 @@
+"""Taking the local database's write lock, behind the applier, and giving it back when it waits."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TYPE_CHECKING
+
+from raftdjango.exceptions import ClusterUnavailable, TransactionConflict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from raftdjango.backends.sqlite3.capture import Capture
+    from raftdjango.backends.sqlite3.locked import LockedConnection
+    from raftdjango.right_of_way import RightOfWay, Watch
+
+TAKE_LOCK_SQL = "DELETE FROM main.raftdjango_state WHERE 0 /* takes the write lock */"
+NOT_SET_UP = (
+    "This database has not been set up for replication yet. Its node does that: "
+    "start it with manage.py raftnode."
+)
+
+
+class WriteLock:
+    """The write lock, as one connection asks for it."""
+
+    def __init__(self, connection: LockedConnection, capture: Capture) -> None:
+        self.connection = connection
+        self.capture = capture
+        self.right_of_way: RightOfWay | None = None
+        """None where there is no node that could wait: in tests, and before there is one."""
+        self.timeout_s = 5.0
+        self._watch: Watch | None = None
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether the applier is waiting for it."""
+        return self.right_of_way is not None and self.right_of_way.waited_ms() > 0
+
+    def begin(self) -> None:
+        """BEGIN IMMEDIATE, standing back for the applier, with triggers that fit the schema."""
+        while True:
+            self.capture.renew()
+            self._acquire()
+            if self.capture.is_current:
+                return
+            with self.capture.guard.unlocked():
+                self.connection.execute("PRAGMA query_only = ON")
+                self.connection.rollback()
+
+    def _acquire(self) -> None:
+        if self.right_of_way is None:
+            taken = self._try_begin()
+        else:
+            self.connection.execute("PRAGMA busy_timeout = 0")
+            try:
+                taken = self.right_of_way.acquire(self._try_begin, self.timeout_s)
+            finally:
+                self.connection.execute(f"PRAGMA busy_timeout = {int(self.timeout_s * 1000)}")
+        if not taken:
+            raise TransactionConflict(
+                "The local database's write lock was not to be had within "
+                f"{self.timeout_s:g} s. Nothing was written; run it again."
+            )
+
+    def _try_begin(self) -> bool:
+        with self.capture.guard.unlocked():
+            # SQLite wants to be allowed to write before it gives the lock.
+            self.connection.execute("PRAGMA query_only = OFF")
+            try:
+                self.connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                self.connection.execute("PRAGMA query_only = ON")
+                if is_busy(error):
+                    return False
+                raise
+        return True
+
+    def watch(self, give_way: Callable[[], None]) -> None:
+        """The lock is held: have `give_way` called when the applier has waited long enough."""
+        if self.right_of_way is not None:
+            self._watch = self.right_of_way.watch(give_way)
+
+    def unwatch(self) -> None:
+        """The lock is about to be given back; must not be called under the connection's lock."""
+        watch, self._watch = self._watch, None
+        if watch is not None and self.right_of_way is not None:
+            self.right_of_way.unwatch(watch)
+
+
+def is_busy(error: sqlite3.OperationalError) -> bool:
+    """Whether somebody else's lock is the reason, or a snapshot that is no longer the newest."""
+    return (error.sqlite_errorcode & 0xFF) in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+
+
+def not_set_up(error: sqlite3.OperationalError) -> Exception:
+    """The error, in people's words if it means that no node has been here yet."""
+    if "raftdjango_state" in str(error):
+        return ClusterUnavailable(NOT_SET_UP)
+    return error

@@ -48,7 +48,7 @@ Nodes = tuple[tuple[str, str], ...]
 """(node id, URL), sorted."""
 
 
-class PeerRefused(Exception):  # noqa: N818 - a refusal, not a fault
+class PeerRefused(Exception):
     """A genuine message of somebody who may not take part; says why and what to do."""
 
     def __init__(self, code: str, detail: str) -> None:

@@ -21,7 +21,7 @@ PARTIAL_MAX = 2
 """Unfinished batches kept per sender: the one under way and one it gave up."""
 
 
-class FragmentRefused(Exception):  # noqa: N818 - a refusal, not a fault
+class FragmentRefused(Exception):
     """A piece that fits nowhere; `code` for machines, the text for people."""
 
     def __init__(self, code: str, detail: str) -> None:

@@ -47,7 +47,7 @@ FRAGMENT_FAILURES_MAX = 5
 """Broken requests in a row after which a large batch is given up."""
 
 
-class Refused(Exception):  # noqa: N818 - the peer's word, not an error of ours
+class Refused(Exception):
     """The peer answered with a refusal, or with something that is no answer."""
 
     def __init__(self, code: str, detail: str) -> None:

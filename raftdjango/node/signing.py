@@ -71,7 +71,7 @@ class Envelope:
     """Of the request, in its answer too."""
 
 
-class SignatureRefused(Exception):  # noqa: N818 - a refusal, not a fault
+class SignatureRefused(Exception):
     """The message proves nothing: `code` for machines, the text for people."""
 
     def __init__(self, code: str, detail: str) -> None:

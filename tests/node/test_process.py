@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import os
+import re
 import shutil
 import signal
 import socket
@@ -170,6 +172,17 @@ def test_a_polite_signal_stops_in_good_order(machine, number):
     assert "n1 has stopped" in machine.log()
     assert "Traceback" not in machine.log()
     assert not (machine.data_dir / "default" / "node.sock").exists()
+
+
+def test_lines_of_the_log_have_date_and_time_in_utc_whatever_the_time_zone(machine):
+    before = dt.datetime.now(dt.UTC)
+    machine.start()
+    machine.end(signal.SIGTERM)
+    lines = [line for line in machine.log().splitlines() if line != "raftnode n1 ready"]
+    stamps = [line.split(" ", 1)[0] for line in lines]
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", s) for s in stamps), lines
+    times = list(map(dt.datetime.fromisoformat, stamps))
+    assert before - dt.timedelta(seconds=1) <= min(times) <= max(times) <= dt.datetime.now(dt.UTC)
 
 
 def test_started_again_it_is_the_same_cluster(machine):

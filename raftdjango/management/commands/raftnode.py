@@ -29,7 +29,7 @@ SECOND = "%Y-%m-%dT%H:%M:%S"
 class _UtcFormatter(logging.Formatter):
     """Nodes in several time zones, over days: lines of all of them can be laid side by side."""
 
-    converter = time.gmtime
+    converter = staticmethod(time.gmtime)
 
 
 class Command(BaseCommand):

@@ -17,7 +17,7 @@ class DatabaseFeatures(features.DatabaseFeatures):
     supports_select_for_update_with_limit = True
 
     @cached_property
-    def supports_json_field(self) -> bool:
+    def supports_json_field(self) -> bool:  # type: ignore[override]
         """Asked of the library instead of the file: system checks open no database for it."""
         with closing(sqlite3.connect(":memory:")) as connection:
             try:
@@ -26,8 +26,8 @@ class DatabaseFeatures(features.DatabaseFeatures):
                 return False
         return True
 
-    @cached_property  # type: ignore[override]
-    def django_test_skips(self) -> dict[str, set[str]]:
+    @cached_property
+    def django_test_skips(self) -> dict[str, set[str]]:  # type: ignore[override]
         """Tests of Django's that mean something else here, by reason."""
         return {
             **super().django_test_skips,

@@ -329,7 +329,7 @@ class TestDoomed(TransactionTestCase):
             lambda: Account.objects.create(name="carl"),
             Account.objects.count,
             lambda: raw("UPDATE backend_account SET balance = 9"),
-            transaction.savepoint,
+            connection.savepoint,
             transaction.atomic().__enter__,
             lambda: raw("PRAGMA foreign_keys"),
             lambda: list(Account.objects.iterator()),

@@ -16,6 +16,7 @@ from raftcore.messages import (
     RequestVoteResponse,
 )
 from raftcore.types import Entry, EntryKind
+from raftdjango.node.peer_pb2 import MemberFacts
 from tests.api.nodes import make_node, running, until
 
 
@@ -40,6 +41,20 @@ def test_items_travel_both_ways() -> None:
             await until(lambda: n1.group.items)
             assert set(map(type, n2.group.items)) == {Heartbeat, AppendEntries}
             assert n1.group.arrived == [("n2", AppendEntriesResponse(1, "n2", 1, True, 2))]
+
+    asyncio.run(main())
+
+
+def test_facts_of_members_travel_like_any_item() -> None:
+    facts = MemberFacts(term=3, last_index=9)
+    facts.members.add(id="n1", match_index=9, last_contact_ms=0)
+    facts.members.add(id="n2", match_index=8)
+
+    async def main() -> None:
+        async with running(make_node("n1"), make_node("n2")) as (n1, n2):
+            n1.transport.send("n2", facts)
+            await until(lambda: n2.group.items)
+            assert n2.group.arrived == [("n1", facts)]
 
     asyncio.run(main())
 

@@ -67,12 +67,13 @@ class Holder:
     pid: int
     """As the process itself sees it."""
     since_ms: int
-    """For how long it has held the lock."""
+    """For how long it has held the lock; 0: not known."""
     label: str
     """Program and host, for people."""
 
     def __str__(self) -> str:
-        return f"process {self.pid} ({self.label}), for {self.since_ms} ms"
+        since = f", for {self.since_ms} ms" if self.since_ms else ""
+        return f"process {self.pid} ({self.label}){since}"
 
 
 class Watch:

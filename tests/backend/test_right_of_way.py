@@ -427,4 +427,5 @@ sys.stdin.readline()
     assert holder is not None
     assert holder.pid == shell.pid
     assert "python" in holder.label
+    assert str(holder) == f"process {shell.pid} ({holder.label})", "since when is not known"
     assert foreign_holder(path) is None

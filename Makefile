@@ -32,14 +32,16 @@ demo-clean: ## Forget the demo's data
 	rm -rf .demo
 
 test: $(VENV)/.dev ## Everything: unit, simulation, real clusters, browser, Django's own suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 -m 'not cluster and not browser'
+	$(BIN)/python -m pytest -m 'cluster or browser'
 	$(BIN)/python -m tests.django_suite
 
 test-fast: $(VENV)/.dev ## Without real clusters, browser and Django's suite
-	$(BIN)/python -m pytest -m 'not cluster and not browser'
+	$(BIN)/python -m pytest -n 2 -m 'not cluster and not browser'
 
 test-newer: $(VENV)/.dev # As `test`, less what does not depend on the Django version
-	$(BIN)/python -m pytest -m 'not browser' --ignore=tests/core --ignore=tests/sim --ignore=tests/storage
+	$(BIN)/python -m pytest -n 2 tests/backend tests/applier tests/operator tests/demo tests/api
+	$(BIN)/python -m pytest tests/cluster/test_everyday.py
 	$(BIN)/python -m tests.django_suite backends bulk_create delete transactions update get_or_create schema
 
 test-django: $(VENV)/.dev ## The part of Django's own suite that touches the database (LABELS=...)

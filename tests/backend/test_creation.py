@@ -55,10 +55,21 @@ class TestTestDatabase(TransactionTestCase):
             connection.creation._switch_to_tests()
 
     def test_kept_databases_have_a_name_that_stays(self) -> None:
-        one, other = (DatabaseWrapper(connection.settings_dict, "default") for _ in range(2))
+        settings = {**connection.settings_dict, "TEST": {"NAME": None}}
+        one, other = (DatabaseWrapper(settings, "default") for _ in range(2))
         apart = one.creation._get_test_db_name()
         one.creation._keepdb = other.creation._keepdb = True
         assert one.creation._get_test_db_name() == other.creation._get_test_db_name() != apart
+
+    def test_workers_of_pytest_xdist_have_files_of_their_own(self) -> None:
+        names = set()
+        for suffix in ("_gw0", "_gw1"):
+            name = f"test_/srv/site/db.sqlite3{suffix}"  # as pytest-django makes it
+            settings = {"NAME": Path("/srv/site/db.sqlite3"), "TEST": {"NAME": name}}
+            wrapper = DatabaseWrapper({**connection.settings_dict, **settings}, "default")
+            names.add(Path(wrapper.creation._get_test_db_name()))
+        assert len(names) == 2
+        assert all(name.parent.name.startswith(creation._PREFIX) for name in names)
 
     def test_a_name_in_the_settings_is_obeyed(self) -> None:
         settings = {**connection.settings_dict, "TEST": {"NAME": "/tmp/mine.db"}}

@@ -34,10 +34,14 @@ class DatabaseCreation(creation.DatabaseCreation):
     # -- names ----------------------------------------------------------------------------------
 
     def _get_test_db_name(self) -> str:
-        name = self.connection.settings_dict["TEST"]["NAME"]
-        if name and not self.is_in_memory_db(name):
-            return str(name)
-        return str(self._test_folder() / f"{self.connection.alias}.sqlite3")
+        settings = self.connection.settings_dict
+        name = str(settings["TEST"]["NAME"] or "")
+        # pytest-xdist's way to keep workers apart, which makes no path of a path.
+        derived = f"test_{settings['NAME']}"
+        suffix = name.removeprefix(derived) if name.startswith(derived) else ""
+        if name and not suffix and not self.is_in_memory_db(name):
+            return name
+        return str(self._test_folder() / f"{self.connection.alias}{suffix}.sqlite3")
 
     def _test_folder(self) -> Path:
         """In memory where possible; apart for each run, but found again with `--keepdb`."""
@@ -60,8 +64,8 @@ class DatabaseCreation(creation.DatabaseCreation):
         return name
 
     def _create_test_db(self, verbosity: int, autoclobber: bool, keepdb: bool = False) -> str:  # noqa: FBT001, FBT002
-        if not self.connection.settings_dict["TEST"]["NAME"]:
-            folder = self._test_folder()
+        folder = Path(self._get_test_db_name()).parent
+        if folder.name.startswith(_PREFIX):
             _remove_abandoned(folder.parent)
             folder.mkdir(exist_ok=True)
         name: str = super()._create_test_db(verbosity, autoclobber, keepdb)  # type: ignore[misc]

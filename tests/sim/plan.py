@@ -115,6 +115,7 @@ def draw(rng: random.Random) -> Plan:
     voters = tuple(f"n{number}" for number in range(1, size + 1))
     faults = tuple(fault for fault in FAULTS if rng.random() < 0.4)
     small = rng.random() < 0.3
+    turn_max_us = rng.choice((0, 0, 1, 10)) * MS
     skewed = rng.random() < 0.5
     return Plan(
         voters=voters,
@@ -133,8 +134,8 @@ def draw(rng: random.Random) -> Plan:
         write_max_us=rng.choice((0, 2, 10, 60)) * MS,
         keeps_unsynced=rng.random() < 0.6,
         read_early=rng.random() < 0.5,
-        turn_max_us=rng.choice((0, 0, 1, 10)) * MS,
-        # Where little is handed out at once, each helping must not take long.
+        turn_max_us=turn_max_us,
+        # Where little is handed out at once, each helping must not take long: appliers keep up.
         apply_max_us=rng.choice((0, 1) if small else (0, 2, 20)) * MS,
         rates=tuple(rng.randint(950, 1050) if skewed else 1000 for _ in voters),
         propose_every_us=rng.choice((4, 15, 60)) * MS,
@@ -144,6 +145,6 @@ def draw(rng: random.Random) -> Plan:
         inflight_max=rng.choice((1, 2, 4)) if small else 64,
         inflight_bytes_max=rng.choice((1, 500, 2000)) if small else 8 << 20,
         uncommitted_bytes_max=rng.choice((1, 1000)) if small else 64 << 20,
-        apply_bytes_max=rng.choice((1, 500)) if small else 16 << 20,
+        apply_bytes_max=rng.choice((2000, 2000 if turn_max_us else 1)) if small else 16 << 20,
         cache_bytes_max=rng.choice((1, 300, 3000)) if small else 16 << 20,
     )

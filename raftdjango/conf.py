@@ -92,7 +92,7 @@ def replicated_aliases() -> list[str]:
 
 def group_of(alias: str) -> str:
     """Name of an alias' Raft group: the alias, or `OPTIONS["raft"]["group"]`."""
-    options = django_settings.DATABASES[alias].get("OPTIONS") or {}
+    options: dict[str, Any] = django_settings.DATABASES[alias].get("OPTIONS") or {}  # type: ignore[assignment]
     return str((options.get("raft") or {}).get("group", alias))
 
 

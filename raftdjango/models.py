@@ -31,7 +31,7 @@ class ReplicatedModel(models.Model):
         abstract = True
 
 
-class ReadOnly(TypeError):  # noqa: N818
+class ReadOnly(TypeError):
     """Somebody tried to write one of the product's own tables."""
 
     def __init__(self, model: type[models.Model]) -> None:

@@ -28,7 +28,7 @@ LAG_ENTRIES_MAX = 1000
 """A member that lacks more entries than these is shown as behind."""
 
 
-class Unreachable(Exception):  # noqa: N818
+class Unreachable(Exception):
     """This machine's raftnode gave no status; the message says what to do."""
 
 

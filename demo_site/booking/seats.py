@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 SEATS_PER_BOOKING_MAX = 6
 
 
-class SeatsGone(Exception):  # noqa: N818
+class SeatsGone(Exception):
     """The seats asked for are not free; the message tells the user so."""
 
 

@@ -1,5 +1,4 @@
 """Commands other than write-sets: leases, the cluster's identity, the migration lock."""
-# ruff: noqa: S608 - names are constants, or quoted
 
 from __future__ import annotations
 

@@ -5,7 +5,6 @@ show.  So several entries share a COMMIT, each in its own savepoint, because not
 left to COMMIT: foreign keys are checked by look-ups at the entry's end.  An entry with statements
 has its own transaction, since SQLite's foreign keys are switched for it.
 """
-# ruff: noqa: S608 - names are constants, or quoted
 
 from __future__ import annotations
 

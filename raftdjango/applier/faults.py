@@ -34,7 +34,7 @@ _NO_CODE_SAME_EVERYWHERE = (
 )
 
 
-class EnvironmentFault(Exception):  # noqa: N818 - a fault of the machine, named so in the design
+class EnvironmentFault(Exception):
     """This node cannot apply an entry for a reason of its own.  It must stop, never skip."""
 
     def __init__(self, message: str) -> None:
@@ -55,7 +55,7 @@ class VerificationFailed(EnvironmentFault):
     """Verify mode: after applying, the touched tables differ from the speculative run's."""
 
 
-class Refused(Exception):  # noqa: N818 - carries a verdict, not an error
+class Refused(Exception):
     """The entry in progress gets this verdict; what it did so far is undone."""
 
     def __init__(self, verdict: Verdict) -> None:

@@ -1,5 +1,4 @@
 """Leases of auto-increment keys."""
-# ruff: noqa: S608 - names are constants, or quoted
 
 from __future__ import annotations
 

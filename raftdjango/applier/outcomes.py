@@ -1,5 +1,4 @@
 """Verdicts by proposal id, kept so that a proposal that comes twice is applied once."""
-# ruff: noqa: S608 - the names are this package's own
 
 from __future__ import annotations
 

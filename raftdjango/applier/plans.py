@@ -1,5 +1,4 @@
 """The SQL of row operations on one table, written once and kept until the schema changes."""
-# ruff: noqa: S608 - names are constants, or quoted
 
 from __future__ import annotations
 

@@ -2,7 +2,6 @@
 
 Read from the database, never from models, and kept until the schema changes.
 """
-# ruff: noqa: S608 - names are constants, or quoted
 
 from __future__ import annotations
 

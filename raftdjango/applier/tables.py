@@ -3,7 +3,6 @@
 They live in the replicated database, are changed by the applier alone, and hold nothing that is
 true of one node only: databases must be equal row for row at equal applied index.
 """
-# ruff: noqa: S608 - names are constants, or quoted
 
 from __future__ import annotations
 

@@ -3,5 +3,5 @@
 from __future__ import annotations
 
 
-class MalformedCommand(ValueError):  # noqa: N818 - named like the fault it reports
+class MalformedCommand(ValueError):
     """The bytes are no command or verdict that this version understands."""

@@ -192,7 +192,7 @@ class TestDatabases:
 
     @isolate_apps("tests.operator")
     def test_foreign_key_that_crosses(self, settings: Any) -> None:
-        class Local(models.Model):  # noqa: DJ008
+        class Local(models.Model):
             class Meta:
                 app_label = "operator"
 
@@ -218,7 +218,7 @@ class TestDatabases:
 
     @isolate_apps("tests.operator")
     def test_product_table_names_are_taken(self) -> None:
-        class Mine(models.Model):  # noqa: DJ008
+        class Mine(models.Model):
             class Meta:
                 app_label = "operator"
                 db_table = "raftdjango_mine"

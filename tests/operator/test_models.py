@@ -83,7 +83,7 @@ class TestRouter:
     def shop(self) -> Any:
         with isolate_apps("tests.operator"):
 
-            class Customer(models.Model):  # noqa: DJ008
+            class Customer(models.Model):
                 class Meta:
                     app_label = "operator"
 

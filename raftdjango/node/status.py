@@ -118,6 +118,7 @@ def group_status(group: Group, opened: OpenedGroup) -> dict[str, Any]:
         "last_index": status.last_index,
         "log_bytes": opened.store.size_bytes,
         "log_compacted": False,
+        "log_syncs": group.log.syncs,
         "members": member_facts(status, group.forming.members, told, told_ms or 0),
         "members_told_ms": told_ms,
         "ready": not reason,

@@ -84,6 +84,5 @@ LOGGING = {
     "root": {"handlers": ["console"], "level": "INFO"},
     "loggers": {
         "django": {"handlers": ["console"], "level": "INFO", "propagate": False},
-        "uvicorn": {"level": "WARNING"},
     },
 }

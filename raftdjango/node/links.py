@@ -267,24 +267,37 @@ def _has_entries(item: PeerItem) -> bool:
 
 
 class Exchange:
-    """A peer's request that has been taken in: `settled`, then `reply`, then `close`."""
+    """A peer's request that has been taken in: `when_settled`, then `reply`, then `close`."""
+
+    __slots__ = ("_call", "_fragment", "_link", "_owes", "_wait")
 
     def __init__(self, link: Link, fragment: Fragment | None, *, owes: bool) -> None:
         self._link = link
         self._fragment = fragment
-        self._acknowledged = asyncio.get_running_loop().create_future() if owes else None
+        self._owes = owes
+        self._call: Callable[[], None] | None = None
+        self._wait: asyncio.Handle | None = None
 
     def settle(self) -> None:
         """The acknowledgement that was owed is ready to ride."""
-        if self._acknowledged is not None and not self._acknowledged.done():
-            self._acknowledged.set_result(None)
+        if not self._owes:
+            return
+        self._owes = False
+        if self._call is not None:
+            self._end_wait()
+            self._wait = asyncio.get_running_loop().call_soon(self._call)
 
-    async def settled(self) -> None:
-        """Wait until what the node makes of the batch can ride in the answer; briefly."""
-        if self._acknowledged is None:
-            await asyncio.sleep(0)
+    def when_settled(self, call: Callable[[], None]) -> None:
+        """Call back once what the node makes of the batch can ride in the answer; soon.
+
+        Unless `close` comes first.
+        """
+        self._call = call
+        loop = asyncio.get_running_loop()
+        if self._owes:
+            self._wait = loop.call_later(ACKNOWLEDGE_S, call)
         else:
-            await asyncio.wait((self._acknowledged,), timeout=ACKNOWLEDGE_S)
+            self._wait = loop.call_soon(call)
 
     def reply(self) -> Batch:
         """What goes back."""
@@ -292,4 +305,11 @@ class Exchange:
 
     def close(self) -> None:
         """Nothing rides with this answer any more."""
+        self._call = None
+        self._end_wait()
         self._link.close(self)
+
+    def _end_wait(self) -> None:
+        if self._wait is not None:
+            self._wait.cancel()
+            self._wait = None

@@ -118,7 +118,11 @@ class Transport:
                 batch = _parse(whole)
         items = decode_batch(batch)
         exchange = link.open(items, fragment)
-        self._deliver(link, sender, items)
+        try:
+            self._deliver(link, sender, items)
+        except BaseException:
+            exchange.close()
+            raise
         return exchange
 
     def _admit(self, sender: Standing, nodes: Callable[[], Nodes] = tuple) -> Link:

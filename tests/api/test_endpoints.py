@@ -1,4 +1,4 @@
-"""The endpoints as the network sees them: real sockets, real uvicorn, whatever bytes."""
+"""The endpoints as the network sees them: real sockets, whatever bytes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from django.contrib.auth.models import User
 from raftcore.messages import Heartbeat
 from raftdjango.node.batches import encode_batch
 from raftdjango.node.errors import StartRefused
-from raftdjango.node.http import BODY_BYTES_MAX, HttpServer, bind
+from raftdjango.node.http import HttpServer, bind
+from raftdjango.node.http_request import BODY_BYTES_MAX
 from raftdjango.node.peer_pb2 import Batch, Fragment
 from raftdjango.node.signing import Signer, Standing
 from raftdjango.node.transport import messages_path
@@ -297,7 +298,7 @@ class TestBadBytes:
         with_node(scenario)
 
     def test_a_head_that_never_comes(self, monkeypatch: Any) -> None:
-        monkeypatch.setattr("raftdjango.node.http.HEAD_S", 0.05)
+        monkeypatch.setattr("raftdjango.node.http_protocol.HEAD_S", 0.05)
 
         def scenario(n2: Node, n1: Caller) -> None:
             with socket.create_connection(n2.server.address, 10) as sock:

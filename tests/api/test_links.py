@@ -144,11 +144,13 @@ def test_a_request_with_entries_is_answered_with_their_acknowledgement() -> None
     async def scenario() -> None:
         wire = Wire()
         exchange = wire.link.open([entries(1)], None)
-        answer = asyncio.ensure_future(exchange.settled())
+        settled = asyncio.Event()
+        exchange.when_settled(settled.set)
         await asyncio.sleep(0)
-        assert not answer.done(), "not durable yet"
+        assert not settled.is_set(), "not durable yet"
         wire.link.send(ack(1))
-        await answer
+        async with asyncio.timeout(links.ACKNOWLEDGE_S / 2):
+            await settled.wait()
         assert wire.rode() == [ack(1)]
 
     asyncio.run(scenario())
@@ -158,7 +160,9 @@ def test_no_answer_waits_long_for_a_slow_disk() -> None:
     async def scenario() -> None:
         wire = Wire()
         exchange = wire.link.open([entries(1)], None)
-        await exchange.settled()
+        settled = asyncio.Event()
+        exchange.when_settled(settled.set)
+        await settled.wait()
         assert wire.rode() == []
         exchange.close()
         wire.link.send(ack(1))

@@ -125,6 +125,8 @@ class InProcessClient:
     """`NodeClient` of tests; made by `raftdjango.client.connect()` once `switch_to_tests` was called."""
 
     transaction_bytes_max = TRANSACTION_BYTES_MAX
+    in_process = True
+    """Nobody else's applier waits for the test database's lock."""
 
     def __init__(self) -> None:
         self._wrapper: DatabaseWrapper | None = None

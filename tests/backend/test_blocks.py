@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 
 import pytest
 from django.db import IntegrityError, connection, transaction
@@ -137,6 +138,51 @@ class TestUpgrade(TransactionTestCase):
             assert connection.replication.speculation.state is State.WRITING
         with transaction.atomic():
             assert connection.replication.speculation.state is State.READING
+
+    def test_a_lock_that_is_not_to_be_had_loses_the_block(self) -> None:
+        """It has left its snapshot, and there is no other to go on with."""
+        holding, finished = threading.Event(), threading.Event()
+
+        def hold() -> None:
+            with transaction.atomic():
+                Account.objects.filter(name="ada").update(balance=7)
+                Account.objects.filter(name="ada").update(balance=8)
+                holding.set()
+                assert finished.wait(60)
+                transaction.set_rollback(True)
+
+        holder = threading.Thread(target=elsewhere, args=(hold,))
+        with pytest.raises(TransactionConflict, match="write lock") as caught, transaction.atomic():
+            assert Account.objects.count() == 2
+            holder.start()
+            assert holding.wait(60)
+            connection.connection.execute("PRAGMA busy_timeout = 10")
+            for _ in range(2):
+                try:
+                    raw("UPDATE backend_account SET balance = 9")
+                except TransactionConflict:
+                    finished.set()
+                    holder.join(60)
+        assert not caught.value.stale_read
+        connection.close()
+        assert Account.objects.get(name="ada").balance == 1
+
+    def test_schema_changed_between_looking_and_locking(self) -> None:
+        write_lock = connection.replication.speculation.write_lock
+        acquire = write_lock._acquire
+
+        def late() -> None:
+            del write_lock._acquire
+            elsewhere(lambda: raw("ALTER TABLE backend_tag ADD COLUMN late DEFAULT 5"))
+            acquire()
+
+        with transaction.atomic():
+            Tag.objects.create(slug="first")
+        write_lock._acquire = late
+        with entries() as found:
+            raw("INSERT INTO backend_tag (slug, late) VALUES ('x', 6)")
+        assert found[-1].operations[-1].row == ("x", 6)
+        raw("ALTER TABLE backend_tag DROP COLUMN late")
 
     def test_savepoints_are_opened_again(self) -> None:
         with transaction.atomic():

@@ -46,10 +46,12 @@ class TestForUpdate(TransactionTestCase):
         assert not found
 
     def test_changed_before_the_first_write(self) -> None:
-        with pytest.raises(TransactionConflict), transaction.atomic():
+        with pytest.raises(TransactionConflict) as caught, transaction.atomic():
             self.lock()
             self.change()
             Booking.objects.create(account=self.bob)
+        assert (caught.value.table, caught.value.key) == ("backend_account", (self.ada.pk,))
+        assert caught.value.stale_read
         assert not Booking.objects.exists()
 
     def test_changed_before_it_is_applied(self) -> None:

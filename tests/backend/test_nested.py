@@ -121,6 +121,19 @@ class TestNested(TestCase):
         raw("DROP TABLE fresh")
         assert self.kinds() == [["Statement"], ["Insert"], ["Statement"], ["Update"], ["Statement"]]
 
+    def test_the_applier_is_not_captured(self) -> None:
+        """Triggers that are in place already, as after a `TransactionTestCase`."""
+        replication = connection.replication
+        replication.speculation.start_writing()
+        replication.capture.install("backend_account")
+        for balance in (1, 2):
+            raw(f"UPDATE backend_account SET balance = {balance}")
+            assert raw("SELECT count(*) FROM temp.raftdjango_journal") == [(0,)]
+        raw("ALTER TABLE backend_account RENAME TO moved")
+        raw("UPDATE moved SET balance = 3")
+        assert raw("SELECT balance FROM moved") == [(3,)]
+        assert self.kinds() == [["Update"], ["Update"], ["Statement"], ["Update"]]
+
     def test_a_deferred_foreign_key_is_looked_at_when_the_test_ends(self) -> None:
         Booking.objects.create(pk=1, account_id=404)
         with pytest.raises(IntegrityError):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import threading
 
+import pytest
 from django.db import connection, transaction
 from django.db.models import F, Sum
 from django.test import TransactionTestCase
@@ -177,6 +178,25 @@ class TestRightOfWay(TransactionTestCase):
         thread.join(60)
         names = Account.objects.order_by("name").values_list("name", flat=True)
         assert list(names) == ["ada", "applied"]
+
+    def test_between_the_steps_of_a_statement(self) -> None:
+        """What fails then fails because the lock was taken away, and says so."""
+        replication = connection.replication
+        original = replication.capture.schema_changed
+
+        def taken_away() -> None:
+            original()
+            elsewhere(replication.speculation._give_way)
+
+        with pytest.raises(TransactionConflict), transaction.atomic():
+            Account.objects.create(name="ada")
+            replication.capture.schema_changed = taken_away
+            try:
+                with connection.cursor() as cursor, pytest.raises(TransactionConflict):
+                    cursor.execute("CREATE TABLE fresh (id INTEGER PRIMARY KEY)")
+            finally:
+                del replication.capture.schema_changed
+        assert "fresh" not in connection.introspection.table_names()
 
     def test_autocommit_starts_over(self) -> None:
         """The statement itself is quick; it lost the lock before it was done, and runs again."""

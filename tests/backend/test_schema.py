@@ -118,6 +118,28 @@ class TestMigration(TransactionTestCase):
         with entries() as found, pytest.raises(IntegrityError):
             migrate(Breaks)
         assert not found
+        self.assert_as_before()
+
+    def assert_as_before(self) -> None:
+        """Neither is a block left open, nor are foreign keys left off."""
+        assert not connection.in_atomic_block
+        assert raw("PRAGMA foreign_keys") == [(1,)]
+        elsewhere(lambda: Account.objects.create(name="not locked out"))
+
+    def test_lost_at_commit(self) -> None:
+        client = connection.replication.client
+        propose = client.propose
+
+        def late(*args: object, **kwargs: object) -> object:
+            client.propose = propose
+            elsewhere(lambda: raw("CREATE TABLE another (id INTEGER PRIMARY KEY)"))
+            return propose(*args, **kwargs)
+
+        client.propose = late
+        with pytest.raises(TransactionConflict):
+            migrate(Made)
+        raw("DROP TABLE another")
+        self.assert_as_before()
 
     def test_the_schema_version_is_the_entrys_index(self) -> None:
         migrate(Made)

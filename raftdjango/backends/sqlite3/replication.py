@@ -73,7 +73,7 @@ class Replication:
         raw.execute("PRAGMA query_only = ON")
         raw.set_authorizer(self.capture.guard)
         self.speculation = Speculation(raw, self.capture)
-        self.speculation.write_lock.right_of_way = self._right_of_way()
+        self.speculation.write_lock.find_right_of_way = self._right_of_way
         self.speculation.write_lock.timeout_s = busy_timeout_s(raw)
         self.statements = Statements(self, self.speculation)
         self.nested.reset()
@@ -90,6 +90,8 @@ class Replication:
 
     def _right_of_way(self) -> RightOfWay | None:
         """The group's file, where the node has made one."""
+        if getattr(self.client, "in_process", False):
+            return None
         try:
             folder = get_settings().group_dir(group_of(self.wrapper.alias))
         except KeyError:

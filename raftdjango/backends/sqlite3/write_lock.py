@@ -27,6 +27,7 @@ class WriteLock:
     def __init__(self, connection: LockedConnection, capture: Capture) -> None:
         self.connection = connection
         self.capture = capture
+        self.find_right_of_way: Callable[[], RightOfWay | None] = lambda: None
         self.right_of_way: RightOfWay | None = None
         """None where there is no node that could wait: in tests, and before there is one."""
         self.timeout_s = 5.0
@@ -41,6 +42,8 @@ class WriteLock:
         """BEGIN IMMEDIATE, standing back for the applier, with triggers that fit the schema."""
         while True:
             self.capture.renew()
+            if self.right_of_way is None:
+                self.right_of_way = self.find_right_of_way()
             self._acquire()
             if self.capture.is_current:
                 return

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from rest_framework.exceptions import MethodNotAllowed
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
@@ -59,7 +60,14 @@ class NodeView(APIView):
         """Every failure, as JSON."""
         response = error_response(exc, challenge=self.get_authenticate_header(self.request))
         response.exception = True
+        if isinstance(exc, MethodNotAllowed):
+            response["Allow"] = ", ".join(self.allowed_methods)
         return response
+
+    @property
+    def default_response_headers(self) -> dict[str, str]:
+        """None: which methods are allowed is only told to whom it helps."""
+        return {}
 
     @property
     def server(self) -> Server:

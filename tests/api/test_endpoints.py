@@ -169,6 +169,9 @@ class TestMessages:
             assert refusal(response) == (415, "unsupported_media_type")
             response = requests.get(n2.url + PATH, headers={"Authorization": "Raft 1"}, timeout=10)
             assert response.status_code in (401, 405)
+            response = requests.post(n2.url + "/raft/v1/health/live", timeout=10)
+            assert refusal(response) == (405, "method_not_allowed")
+            assert response.headers["Allow"] == "GET, HEAD"
             still_serves(n2, n1)
 
         with_node(scenario)

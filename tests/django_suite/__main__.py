@@ -89,7 +89,7 @@ def main(arguments: list[str]) -> int:
     elif not labels:
         labels = LABELS
     if not any(option.startswith("--parallel") for option in options):
-        options.append("--parallel=1")
+        options.append(f"--parallel={os.cpu_count() or 1}")
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")]),

@@ -52,39 +52,63 @@ class TestCommitIsRefused(TransactionTestCase):
         with transaction.atomic():
             pass  # and are kept
         driver = connection.connection
-        guard = connection.replication.capture.guard
+        capture = connection.replication.capture
         try:
-            with guard.unlocked():
-                driver.execute("PRAGMA query_only = OFF")
+            with capture.guard.unlocked():
                 driver.execute("SAVEPOINT outermost")
-            guard.transaction_open = True
+            capture.guard.transaction_open = True
+            capture.allow_changes()
             driver.execute(INSERT)
             self.refused(lambda: driver.execute("RELEASE outermost"))
         finally:
-            with guard.unlocked():
+            with capture.guard.unlocked():
                 driver.rollback()
-                driver.execute("PRAGMA query_only = ON")
-            guard.transaction_open = False
+            capture.guard.transaction_open = False
+            capture.forbid_changes()
         assert count_elsewhere() == 0
 
-    def test_autocommit_of_the_driver(self) -> None:
-        """With the triggers in place and without them, and even without `query_only`."""
+    def test_writes_of_the_driver_outside_a_transaction(self) -> None:
+        """Compiled anew or from the driver's cache, with the triggers in place and without them."""
         connection.ensure_connection()
         driver = connection.connection
         self.refused(lambda: driver.execute(INSERT))
-        with transaction.atomic():
-            raw(INSERT)
-            transaction.set_rollback(True)
-        with transaction.atomic():
-            pass  # the triggers are kept now
-        self.refused(lambda: driver.execute(INSERT))
-        with connection.replication.capture.guard.unlocked():
-            driver.execute("PRAGMA query_only = OFF")
+        for _ in range(2):
+            with transaction.atomic():
+                raw(INSERT)
+                transaction.set_rollback(True)
+            self.refused(lambda: driver.execute(INSERT))
+        connection.replication.capture.allow_changes()
         try:
+            # Even so there is the journal's foreign key.
             self.refused(lambda: driver.execute(INSERT))
         finally:
-            with connection.replication.capture.guard.unlocked():
-                driver.execute("PRAGMA query_only = ON")
+            connection.replication.capture.forbid_changes()
+
+    def test_with_foreign_keys_off(self) -> None:
+        """The journal's foreign key does not count then."""
+        raw("PRAGMA foreign_keys = OFF")
+        driver = connection.connection
+        try:
+            for _ in range(2):
+                with transaction.atomic():
+                    raw(INSERT)
+                    self.refused(driver.commit)
+                    transaction.set_rollback(True)
+                self.refused(lambda: driver.execute(INSERT))
+        finally:
+            raw("PRAGMA foreign_keys = ON")
+
+    def test_statement_that_was_let_pass_without_capture(self) -> None:
+        """It is in the driver's cache, and no trigger would stop it."""
+        Account.objects.create(name="stays")
+        sql = "DELETE FROM backend_account"
+        driver = connection.connection
+        with transaction.atomic(), connection.replication.as_statements():
+            raw(sql)
+            transaction.set_rollback(True)
+        with pytest.raises(sqlite3.Error):
+            driver.execute(sql)
+        assert count_elsewhere() == 1
 
     def test_savepoint_outside_a_transaction(self) -> None:
         with pytest.raises(NotReplicable, match="atomic"):
@@ -97,15 +121,20 @@ class TestCommitIsRefused(TransactionTestCase):
         with pytest.raises(NotReplicable, match=r"django\.db\.transaction"):
             raw("BEGIN IMMEDIATE")
 
-    def test_query_only_between_transactions(self) -> None:
+    def test_nothing_may_change_between_transactions(self) -> None:
+        def depth() -> int:
+            return int(connection.connection.getlimit(sqlite3.SQLITE_LIMIT_TRIGGER_DEPTH))
+
         for name, undo in (("ada", False), ("bob", True)):
             with transaction.atomic():
+                assert depth() == 0
                 Account.objects.create(name=name)
+                assert depth() > 0
                 transaction.set_rollback(undo)
-            assert raw("PRAGMA query_only") == [(1,)]
+            assert depth() == 0
         with pytest.raises(DatabaseError), transaction.atomic():
             raw("INSERT OR ROLLBACK INTO backend_account (name) VALUES (NULL)")
-        assert raw("PRAGMA query_only") == [(1,)]
+        assert depth() == 0
 
     def test_executescript(self) -> None:
         with connection.cursor() as cursor, pytest.raises(NotReplicable):

@@ -9,6 +9,7 @@ and the RELEASE of an outermost savepoint, on a connection that changed somethin
 from __future__ import annotations
 
 import re
+import sqlite3
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -18,14 +19,16 @@ from raftdjango.exceptions import NotReplicable
 from raftdjango.writeset.pinning import Pinning
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Sequence
 
+    from raftdjango.backends.sqlite3.locked import LockedConnection
     from raftdjango.writeset import Row, Value
 
 PARENT = "raftdjango_journal_parent"
 TRIGGER_PREFIX = "raftdjango_capture_"
 WIDTH_MIN = 32
+TRIGGER_DEPTH = 1_000
+"""SQLite's own default."""
 KEPT_TABLES_MAX = 24
 """Tables whose triggers outlive a transaction; with very many, opening a connection would be slow."""
 
@@ -35,11 +38,11 @@ INSERTED, OLD, NEW, DELETED, READ, STATEMENT = "I", "O", "N", "D", "R", "S"
 class Capture:
     """The journal and the capture triggers of one connection."""
 
-    def __init__(self, connection: sqlite3.Connection) -> None:
+    def __init__(self, connection: LockedConnection) -> None:
         self.connection = connection
         self.installed: dict[str, TableSpec] = {}
         """Tables with triggers at present; the guard lets statements write these alone."""
-        self.guard = Guard(self.installed)
+        self.guard = Guard(self.installed, connection.lock)
         self.specs: dict[int, TableSpec] = {}
         """Specs by the number that journal rows carry; a table has several over a migration."""
         self._spec_cache: dict[str, TableSpec] = {}
@@ -63,6 +66,7 @@ class Capture:
         """Make the journal on a new connection."""
         self.connection.execute(f"CREATE TEMP TABLE {PARENT} (id INTEGER PRIMARY KEY)")
         self._create_journal()
+        self.forbid_changes()
 
     def _create_journal(self) -> None:
         columns = ", ".join(f"c{position}" for position in range(self._width))
@@ -70,6 +74,33 @@ class Capture:
             f"CREATE TEMP TABLE {JOURNAL} (seq INTEGER PRIMARY KEY, spec INTEGER, op,"
             f" guard INTEGER REFERENCES {PARENT} (id) DEFERRABLE INITIALLY DEFERRED, {columns})"
         )
+
+    # -- between transactions -------------------------------------------------------------------
+
+    def allow_changes(self) -> None:
+        """A transaction of ours has the write lock."""
+        self.connection.setlimit(sqlite3.SQLITE_LIMIT_TRIGGER_DEPTH, TRIGGER_DEPTH)
+
+    def forbid_changes(self) -> None:
+        """Have every statement fail that fires a trigger, ours included.
+
+        Looked at when a statement runs, so that those from the driver's cache fail too; and, other
+        than `query_only`, it makes no statement be compiled anew, which would cost several times
+        as much as executing it.
+        """
+        self.connection.setlimit(sqlite3.SQLITE_LIMIT_TRIGGER_DEPTH, 0)
+
+    def forget_statements(self) -> None:
+        """Have everything be compiled anew, so that the guard sees it again.
+
+        Needed after statements that it let pass without capture: no trigger would stop them.
+        """
+        if self.guard.let_pass:
+            self.guard.let_pass = False
+            with self.guard.unlocked():
+                self.connection.execute("PRAGMA query_only = OFF")
+
+    # -- the schema -----------------------------------------------------------------------------
 
     def cookie(self) -> int:
         """SQLite's own schema counter, a local cache key and nothing more."""
@@ -96,16 +127,11 @@ class Capture:
         """Make the triggers of tables written lately outlive the next rollback."""
         wanted = [name for name in self._wanted if name not in self.installed]
         self._wanted.clear()
-        with self.guard.unlocked():
-            self.connection.execute("PRAGMA query_only = OFF")
-            try:
-                for name in wanted[: KEPT_TABLES_MAX - len(self.installed)]:
-                    with suppress(NotReplicable):  # It was made in a transaction that was undone.
-                        spec = self.spec(name)
-                        self._widen(spec)
-                        self._create_triggers(spec)
-            finally:
-                self.connection.execute("PRAGMA query_only = ON")
+        for name in wanted[: max(0, KEPT_TABLES_MAX - len(self.installed))]:
+            with suppress(NotReplicable):  # It was made in a transaction that was undone.
+                spec = self.spec(name)
+                self._widen(spec)
+                self._create_triggers(spec)
         self._changed = False
 
     def _forget_schema(self) -> None:
@@ -115,11 +141,9 @@ class Capture:
         not find, so they are taken out of the catalogue itself.
         """
         with self.guard.unlocked():
-            self.connection.execute("PRAGMA query_only = OFF")
             self.connection.execute("PRAGMA writable_schema = ON")
             self.connection.execute("DELETE FROM temp.sqlite_master WHERE type = 'trigger'")
             self.connection.execute("PRAGMA writable_schema = RESET")
-            self.connection.execute("PRAGMA query_only = ON")
         self.installed.clear()
         self.specs.clear()
         self._spec_cache.clear()

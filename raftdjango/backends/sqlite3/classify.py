@@ -1,7 +1,6 @@
 """What kind of statement a string of SQL is, from its first words.
 
-A mistake here costs clarity, never safety: what writes under a wrong name meets `query_only` or the
-guard.
+A mistake here costs clarity, never safety: what writes under a wrong name meets the guard.
 """
 
 from __future__ import annotations

@@ -48,6 +48,10 @@ class DatabaseFeatures(features.DatabaseFeatures):
                 "backends.sqlite.test_features.FeaturesTests."
                 "test_supports_json_field_operational_error",
             },
+            "Rows of a table without a primary key have no name that is the same on every node": {
+                "migrations.test_operations.OperationTests.test_run_sql",
+                "migrations.test_operations.OperationTests.test_run_sql_params",
+            },
             "The backend's name is in the message": {
                 "backends.sqlite.tests.Tests.test_check_database_version_supported",
             },

@@ -2,20 +2,21 @@
 
 It refuses what would slip past replication, and reports which tables a statement is going to write,
 cascades included, so that their capture triggers can be put in place first.  It runs when a statement
-is compiled, so a statement from the driver's cache does not meet it; whatever changes the answer
-(triggers made or dropped, `query_only`) also makes SQLite compile anew.
+is compiled, so a statement from the driver's cache does not meet it.  What stops those is in
+`capture`: between transactions no trigger may fire, and what was compiled without is compiled anew.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from raftdjango.exceptions import NotReplicable
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator
+    from contextlib import AbstractContextManager
 
 PRODUCT_PREFIX = "raftdjango_"
 JOURNAL = "raftdjango_journal"
@@ -88,12 +89,15 @@ _PRAGMAS_THAT_WORK_BY_NAME = frozenset(
 class Guard:
     """The authorizer and what it is told and has found."""
 
-    def __init__(self, captured: Container[str]) -> None:
+    def __init__(self, captured: Container[str], lock: AbstractContextManager[Any]) -> None:
         self._captured = captured
+        self._lock = lock
         self._unlocked = 0
         self._statements = 0
         self.transaction_open = False
-        """Whether a SAVEPOINT would be inside a transaction of ours."""
+        """Whether a SAVEPOINT would be inside a transaction of ours, and rows may be written."""
+        self.let_pass = False
+        """Whether a write was compiled that no trigger would stop later on."""
         self.missing: str | None = None
         """A table that the last statement was going to write, without capture triggers."""
         self.refusal: NotReplicable | None = None
@@ -102,15 +106,17 @@ class Guard:
     @contextmanager
     def unlocked(self) -> Iterator[None]:
         """The backend's own statements: everything is allowed."""
-        self._unlocked += 1
-        try:
-            yield
-        finally:
-            self._unlocked -= 1
+        with self._lock:  # The watchdog's thread comes here as well.
+            self._unlocked += 1
+            try:
+                yield
+            finally:
+                self._unlocked -= 1
 
     @contextmanager
     def as_statement(self) -> Iterator[None]:
         """A statement that travels as such: it may change the schema, its rows are not captured."""
+        self.let_pass = True
         self._statements += 1
         try:
             yield
@@ -161,6 +167,8 @@ class Guard:
             return self._refuse("temporary tables are not replicated")
         if table.lower().startswith(PRODUCT_PREFIX):
             return self._refuse(f"{table} belongs to raftdjango itself and is written by its node")
+        if not self.transaction_open:
+            return self._refuse(f"{table} would be written outside a replicated transaction")
         if self._statements or table in self._captured:
             return sqlite3.SQLITE_OK
         if table.startswith("sqlite_"):

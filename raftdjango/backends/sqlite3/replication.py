@@ -70,7 +70,6 @@ class Replication:
         raw.execute("PRAGMA temp_store = MEMORY")
         self.capture = Capture(raw)
         self.capture.prepare()
-        raw.execute("PRAGMA query_only = ON")
         raw.set_authorizer(self.capture.guard)
         self.speculation = Speculation(raw, self.capture)
         self.speculation.write_lock.find_right_of_way = self._right_of_way

@@ -118,16 +118,16 @@ class Speculation:
         with self.lock:
             self._undo()
         self.state = State.IDLE
-        self.guard.transaction_open = False
 
     def _undo(self) -> None:
-        """Roll back on the database.  `query_only` first: there is no moment without either."""
-        with self.guard.unlocked():
-            if self.state is State.WRITING:
-                self.connection.execute("PRAGMA query_only = ON")
-            if self.connection.in_transaction:
+        """Roll back on the database.  Changes are forbidden first: no moment is without a guard."""
+        self.capture.forbid_changes()
+        self.guard.transaction_open = False
+        if self.connection.in_transaction:
+            with self.guard.unlocked():
                 self.connection.rollback()
         self.capture.undone()
+        self.capture.forget_statements()
 
     def forget(self) -> None:
         """The connection is about to be closed; SQLite rolls back by itself."""
@@ -147,7 +147,6 @@ class Speculation:
         state = self.state
         self._end()
         self.state = state
-        self.guard.transaction_open = True
 
     def check(self) -> None:
         """Raise what doomed the block, if anything did."""
@@ -194,11 +193,9 @@ class Speculation:
         if not self.capture.is_current:
             return False
         with self.guard.unlocked():
-            self.connection.execute("PRAGMA query_only = OFF")
             try:
                 self.connection.execute(TAKE_LOCK_SQL)
             except sqlite3.OperationalError as error:
-                self.connection.execute("PRAGMA query_only = ON")
                 if is_busy(error):
                     return False
                 raise not_set_up(error) from error
@@ -285,9 +282,10 @@ class Speculation:
         except ClusterUnavailable:
             self._end()
             raise
-        self.block.foreign_keys_off = not self.connection.execute("PRAGMA foreign_keys").fetchone()[
-            0
-        ]
+        (foreign_keys,) = self.connection.execute("PRAGMA foreign_keys").fetchone()
+        if not foreign_keys:
+            self.block.foreign_keys_off = self.guard.let_pass = True
+        self.capture.allow_changes()
         self.write_lock.watch(self._give_way)
 
     def read_state(self) -> None:

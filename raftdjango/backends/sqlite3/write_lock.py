@@ -48,7 +48,6 @@ class WriteLock:
             if self.capture.is_current:
                 return
             with self.capture.guard.unlocked():
-                self.connection.execute("PRAGMA query_only = ON")
                 self.connection.rollback()
 
     def _acquire(self) -> None:
@@ -68,12 +67,9 @@ class WriteLock:
 
     def _try_begin(self) -> bool:
         with self.capture.guard.unlocked():
-            # SQLite wants to be allowed to write before it gives the lock.
-            self.connection.execute("PRAGMA query_only = OFF")
             try:
                 self.connection.execute("BEGIN IMMEDIATE")
             except sqlite3.OperationalError as error:
-                self.connection.execute("PRAGMA query_only = ON")
                 if is_busy(error):
                     return False
                 raise

@@ -31,8 +31,8 @@ logger = logging.getLogger("raftdjango.node")
 HEADER_BYTES = 4
 SMALL_FRAME_BYTES = 256 * 1024
 """Frames up to this size are not counted: the sockets' own buffers bound them."""
-LARGE_FRAME_BYTES = 1024 * 1024
-"""Larger ones are parsed on a thread."""
+LARGE_FRAME_BYTES = 32 * 1024
+"""Larger ones are parsed on a thread: thousands of rows fit into a frame, and each is looked at."""
 
 
 class Session(Protocol):
@@ -141,7 +141,8 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         size = len(data) - HEADER_BYTES
-        if not self._buffer and size > 0 and int.from_bytes(data[:HEADER_BYTES], "big") == size:
+        small = not self._buffer and 0 < size <= LARGE_FRAME_BYTES
+        if small and int.from_bytes(data[:HEADER_BYTES], "big") == size:
             self._frame(data[HEADER_BYTES:])  # the usual case: one frame, whole
             return
         self._buffer += data

@@ -9,12 +9,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from google.protobuf.message import DecodeError
-
 from raftdjango.client import channel_pb2
-from raftdjango.writeset import entry_pb2
-
-PROPOSAL_ID_BYTES_MAX = 64
+from raftdjango.writeset import MalformedCommand, decode_command
 
 
 class Taken(NamedTuple):
@@ -34,22 +30,17 @@ def take(frame: bytes) -> Taken:
         return Taken(request, b"", "")
     propose = request.propose
     command = propose.command
-    wrong = "" if _is_command(propose.proposal_id, command) else "this is no command of that id"
-    return Taken(request, command, wrong)
+    return Taken(request, command, _wrong(propose.proposal_id, command))
 
 
-def _is_command(proposal_id: bytes, command: bytes) -> bool:
-    """Whether the command is one, as far as can be told without looking at rows.
+def _wrong(proposal_id: bytes, command: bytes) -> str:
+    """Why no node could apply these bytes; empty where all can.
 
-    No node can apply an entry that is no command, and none may skip it: such bytes must not get
-    into the log.
+    A committed entry that cannot be decoded stops every node, and none may skip it: such bytes must
+    not get into the log.  So all of the command is decoded, rows too, as the applier will do it.
     """
     try:
-        message = entry_pb2.Command.FromString(command)
-    except DecodeError:
-        return False
-    return (
-        0 < len(proposal_id) <= PROPOSAL_ID_BYTES_MAX
-        and message.proposal_id == proposal_id
-        and message.WhichOneof("body") is not None
-    )
+        decoded = decode_command(command)
+    except MalformedCommand as error:
+        return f"this is no command that can be applied: {error}"
+    return "" if decoded.proposal_id == proposal_id else "this is no command of that id"

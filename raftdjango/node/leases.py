@@ -93,7 +93,8 @@ class Leases:
 
     def _table(self, name: str) -> _Table | None:
         table = self._tables.get(name)
-        if table is None and len(self._tables) < KEY_TABLES_MAX:
+        # A lease for no name is a command that no node could apply.
+        if table is None and name and len(self._tables) < KEY_TABLES_MAX:
             table = self._tables[name] = _Table(name)
         return table
 

@@ -164,6 +164,63 @@ def test_bytes_that_are_no_command_never_get_into_the_log(cluster, what):
     assert cluster.status("n1")["ready"]
 
 
+def _write_set(message: entry_pb2.Command) -> entry_pb2.WriteSet:
+    message.ClearField("barrier")
+    message.write_set.tables.add(name="thing", columns=["id", "name"], key=[0])
+    return message.write_set
+
+
+def _expires_never(message: entry_pb2.Command) -> None:
+    message.expires_at_ms = 2**64 - 1
+
+
+def _leases_nothing(message: entry_pb2.Command) -> None:
+    message.key_lease.table = "thing"
+
+
+def _names_no_table(message: entry_pb2.Command) -> None:
+    _write_set(message).operations.add(table=9)
+
+
+def _has_a_broken_row(message: entry_pb2.Command) -> None:
+    _write_set(message).operations.add(new=b"\xc1")
+
+
+def _is_of_a_newer_version(message: entry_pb2.Command) -> None:
+    message.MergeFromString(b"\xfa\x07\x01x")
+
+
+def _is_large_and_broken(message: entry_pb2.Command) -> None:
+    _write_set(message).operations.add(new=b"\xc1" * 2_000_000)
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        _expires_never,
+        _leases_nothing,
+        _names_no_table,
+        _has_a_broken_row,
+        _is_of_a_newer_version,
+        _is_large_and_broken,
+    ],
+)
+def test_commands_that_no_node_could_decode_never_get_into_the_log(cluster, spoil):
+    proposal_id, data = command(Barrier(), client=cluster.client("n1"))
+    message = entry_pb2.Command.FromString(data)
+    spoil(message)
+    with Raw(cluster) as raw:
+        raw.hello()
+        request = channel_pb2.Request(sequence=2, timeout_ms=1000)
+        request.propose.proposal_id = proposal_id
+        request.propose.command = message.SerializeToString()
+        raw.send(request)
+        refused(raw.receive(), Refusal.MALFORMED)
+        assert raw.is_closed()
+    assert cluster.client("n1").refresh(timeout_s=PATIENCE_S)
+    assert cluster.status("n1")["ready"]
+
+
 def test_requests_in_pieces_and_in_one_packet_are_understood(cluster):
     with Raw(cluster) as raw:
         raw.hello()

@@ -132,3 +132,11 @@ def test_a_verdict_other_than_applied_is_told(log):
     got = log.lease(5)
     log.refuse(Applied(1, b"id", Verdict(VerdictKind.CONFLICT, message="no such table: t"), 0))
     assert "no such table" in got[0].message
+
+
+def test_no_table_has_no_keys(log):
+    """No node could apply such a lease: the cluster would stand still."""
+    (refusal,) = log.lease(5, table="")
+    assert isinstance(refusal, Refusal)
+    assert log.leases.take("", 5) is None
+    assert not log.asked

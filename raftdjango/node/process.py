@@ -85,7 +85,7 @@ class RaftNode:
     async def run(self, *, on_ready: Callable[[], None] = lambda: None) -> None:
         """Serve until told to stop, then stop.  `on_ready`: every group is, for the first time."""
         ready = asyncio.gather(*(group.first_ready for group in self.groups.values()))
-        ready.add_done_callback(lambda done: None if done.cancelled() else on_ready())
+        ready.add_done_callback(lambda done: on_ready() if _succeeded(done) else None)
         try:
             await self._stop.wait()
         finally:
@@ -150,3 +150,8 @@ class RaftNode:
         if self._http is not None:
             await self._http.stop()
         self._lock.release()
+
+
+def _succeeded(done: asyncio.Future[Any]) -> bool:
+    # What gathers groups of which one was given up is not cancelled: it has failed.
+    return not done.cancelled() and done.exception() is None

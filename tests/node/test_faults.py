@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -158,3 +159,24 @@ def test_a_folder_made_anew_is_no_longer_this_node():
         assert "forgotten what it voted" in forming.evicted
         status = cluster.status("n1")
         assert "forgotten what it voted" in status["not_ready_reason"]
+
+
+@pytest.mark.parametrize("failed", [False, True])
+def test_a_node_that_ends_before_it_was_ready_does_not_say_ready(failed):
+    told: list[str] = []
+    with Cluster(2) as cluster:
+        cluster.start("n1")
+        node = cluster.nodes["n1"]
+
+        async def run() -> None:
+            asyncio.get_running_loop().call_later(0.2, end)
+            await node.run(on_ready=lambda: told.append("ready"))
+
+        def end() -> None:
+            if failed:
+                node._fail("the log is gone")
+            else:
+                node.request_stop()
+
+        cluster.thread.run(run())
+    assert told == []

@@ -111,6 +111,12 @@ class TestFreshFile(TransactionTestCase):
             with wrapper.cursor() as cursor, pytest.raises(ClusterUnavailable, match="raftnode"):
                 cursor.execute(sql)
 
+    def test_so_does_a_write_that_would_go_blind(self) -> None:
+        wrapper = self.wrapper("fresh-4.db")
+        wrapper.ensure_connection()
+        with pytest.raises(ClusterUnavailable, match="raftnode"):
+            wrapper.replication.schema_version()
+
     def test_opening_a_missing_file_leaves_nothing_that_a_node_would_refuse(self) -> None:
         from raftdjango.applier import Applier, foreign_tables, open_database
 

@@ -15,7 +15,7 @@ from raftdjango.backends.keys import allocator_of
 from raftdjango.backends.sqlite3 import commit
 from raftdjango.backends.sqlite3.capture import Capture
 from raftdjango.backends.sqlite3.nested import Nested
-from raftdjango.backends.sqlite3.speculation import STATE_SQL, Speculation, State
+from raftdjango.backends.sqlite3.speculation import Speculation, State
 from raftdjango.backends.sqlite3.statements import Statements
 from raftdjango.client import connect
 from raftdjango.conf import get_settings, group_of
@@ -186,29 +186,8 @@ class Replication:
 
     def schema_version(self) -> int:
         """The replicated schema's version as the local database has it."""
-        row = self.speculation.connection.execute(STATE_SQL).fetchone()
-        return int(row[0])
-
-    def renew_view(self) -> bool:
-        """Let a block whose first write found no row go on at a fresh view; whether it is a newer one.
-
-        Call it after a write that changed nothing: the answer may be due to a view that had not yet
-        seen the row.  Then execute the statement again.
-        """
-        block = self.speculation.block
-        if (
-            block.renewed
-            or self.nested.active
-            or self.speculation.state is not State.WRITING
-            or self.capture.entries()
-        ):
-            return False
-        # Once is enough: that view is newer than the block's beginning.
-        block.renewed = True
-        newer = self.speculation.renew(self.refresh)
-        if newer:
-            block.statements -= 1
-        return newer
+        self.speculation.read_state()
+        return self.speculation.block.schema_version
 
     def note_blind_candidate(self, operation: BlindOperation) -> None:
         """Tell that the statement just executed in a block could have gone blind.

@@ -191,7 +191,9 @@ class RaftLog:
         if index > self.last_index:
             raise InvariantViolation(
                 f"Told that {index} is committed, but this log ends at {self.last_index}: "
-                "this node has lost entries that it acknowledged."
+                "this node has lost entries that it acknowledged. Its folder was wiped, or restored "
+                "from an older copy: bring the newer one back, or let the machine come back as a "
+                "new member, with a new node id and empty files."
             )
         self.commit_index = max(self.commit_index, index)
 

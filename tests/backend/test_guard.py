@@ -77,6 +77,10 @@ class TestCommitIsRefused(TransactionTestCase):
                 raw(INSERT)
                 transaction.set_rollback(True)
             self.refused(lambda: driver.execute(INSERT))
+        with transaction.atomic():
+            pass  # the triggers are kept now
+        with pytest.raises(sqlite3.DatabaseError, match="not authorized"):
+            driver.execute(f"{INSERT} /* compiled now */")
         connection.replication.capture.allow_changes()
         try:
             # Even so there is the journal's foreign key.

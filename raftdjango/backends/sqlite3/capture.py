@@ -50,6 +50,8 @@ class Capture:
         self._width = WIDTH_MIN
         self._cookie = -1
         self._changed = False
+        self._prepared = False
+        self._made_triggers = False
         self._next_number = 1
         self._pinning: Pinning | None = None
 
@@ -62,18 +64,16 @@ class Capture:
 
     # -- the connection's life ------------------------------------------------------------------
 
-    def prepare(self) -> None:
-        """Make the journal on a new connection."""
-        self.connection.execute(f"CREATE TEMP TABLE {PARENT} (id INTEGER PRIMARY KEY)")
-        self._create_journal()
-        self.forbid_changes()
-
-    def _create_journal(self) -> None:
+    def _prepare(self) -> None:
+        """Make the journal; not before it is needed, since most connections only read."""
         columns = ", ".join(f"c{position}" for position in range(self._width))
-        self.connection.execute(
-            f"CREATE TEMP TABLE {JOURNAL} (seq INTEGER PRIMARY KEY, spec INTEGER, op,"
-            f" guard INTEGER REFERENCES {PARENT} (id) DEFERRABLE INITIALLY DEFERRED, {columns})"
-        )
+        with self.guard.unlocked():
+            self.connection.execute(f"CREATE TEMP TABLE {PARENT} (id INTEGER PRIMARY KEY)")
+            self.connection.execute(
+                f"CREATE TEMP TABLE {JOURNAL} (seq INTEGER PRIMARY KEY, spec INTEGER, op,"
+                f" guard INTEGER REFERENCES {PARENT} (id) DEFERRABLE INITIALLY DEFERRED, {columns})"
+            )
+        self._prepared = True
 
     # -- between transactions -------------------------------------------------------------------
 
@@ -116,10 +116,21 @@ class Capture:
         """Whether `renew()` would put triggers in place."""
         return bool(self._wanted)
 
-    def renew(self) -> None:
-        """Outside a transaction: follow a changed schema, and put wanted triggers in place."""
+    @property
+    def is_ready(self) -> bool:
+        """Whether rows can be captured in the present transaction."""
+        return self._prepared and self.is_current
+
+    def follow_schema(self) -> None:
+        """Outside a transaction: forget what was known of an older schema."""
         if not self.is_current:
             self._forget_schema()
+
+    def renew(self) -> None:
+        """Outside a transaction: make ready to capture, with wanted triggers in place."""
+        self.follow_schema()
+        if not self._prepared:
+            self._prepare()
         if self._wanted:
             self._keep_wanted()
 
@@ -140,10 +151,12 @@ class Capture:
         A TEMP trigger whose table was dropped or renamed elsewhere is an orphan that DROP TRIGGER does
         not find, so they are taken out of the catalogue itself.
         """
-        with self.guard.unlocked():
-            self.connection.execute("PRAGMA writable_schema = ON")
-            self.connection.execute("DELETE FROM temp.sqlite_master WHERE type = 'trigger'")
-            self.connection.execute("PRAGMA writable_schema = RESET")
+        if self._made_triggers:
+            with self.guard.unlocked():
+                self.connection.execute("PRAGMA writable_schema = ON")
+                self.connection.execute("DELETE FROM temp.sqlite_master WHERE type = 'trigger'")
+                self.connection.execute("PRAGMA writable_schema = RESET")
+            self._made_triggers = False
         self.installed.clear()
         self.specs.clear()
         self._spec_cache.clear()
@@ -195,6 +208,7 @@ class Capture:
                     f" AFTER {event} ON main.{quote(spec.name)} BEGIN {body} END"
                 )
         self.installed[spec.name] = spec
+        self._made_triggers = True
 
     def _widen(self, spec: TableSpec) -> None:
         """Give the journal as many columns as the table."""

@@ -69,7 +69,7 @@ class Replication:
         raw.execute("PRAGMA recursive_triggers = ON")
         raw.execute("PRAGMA temp_store = MEMORY")
         self.capture = Capture(raw)
-        self.capture.prepare()
+        self.capture.forbid_changes()
         raw.set_authorizer(self.capture.guard)
         self.speculation = Speculation(raw, self.capture)
         self.speculation.write_lock.find_right_of_way = self._right_of_way
@@ -148,8 +148,8 @@ class Replication:
     def table(self, name: str) -> Table | None:
         """The table as write-sets name it; None if it cannot be replicated by rows."""
         self.wrapper.ensure_connection()
-        if self.speculation.state is State.IDLE and not self.capture.is_current:
-            self.capture.renew()
+        if self.speculation.state is State.IDLE:
+            self.capture.follow_schema()
         try:
             return self.capture.spec(strip_quotes(name)).table
         except NotReplicable:
@@ -188,6 +188,27 @@ class Replication:
         """The replicated schema's version as the local database has it."""
         self.speculation.read_state()
         return self.speculation.block.schema_version
+
+    def renew_view(self) -> bool:
+        """Let a block whose first write found no row go on at a fresh view; whether it is a newer one.
+
+        Call it after a write that changed nothing: the answer may be due to a view that had not yet
+        seen the row.  Then execute the statement again.
+        """
+        block = self.speculation.block
+        if (
+            block.renewed
+            or self.nested.active
+            or self.speculation.state is not State.WRITING
+            or self.capture.entries()
+        ):
+            return False
+        # Once is enough: that view is newer than the block's beginning.
+        block.renewed = True
+        newer = self.speculation.renew(self.refresh)
+        if newer:
+            block.statements -= 1
+        return newer
 
     def note_blind_candidate(self, operation: BlindOperation) -> None:
         """Tell that the statement just executed in a block could have gone blind.

@@ -190,7 +190,7 @@ class Speculation:
         """Upgrade the transaction as it is; False where another one has to be begun."""
         if self.write_lock.is_wanted:
             return False
-        if not self.capture.is_current:
+        if not self.capture.is_ready:
             return False
         with self.guard.unlocked():
             try:

@@ -5,8 +5,17 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 
+import django
 from django.db.backends.sqlite3 import features
 from django.utils.functional import cached_property
+
+_FEWER_ROWS_FIT = {
+    "bulk_create.tests.BulkCreateTests.test_explicit_batch_size_respects_max_batch_size",
+}
+if django.VERSION < (6, 0):
+    _FEWER_ROWS_FIT.add(
+        "backends.sqlite.test_operations.SQLiteOperationsTests.test_bulk_batch_size"
+    )
 
 
 class DatabaseFeatures(features.DatabaseFeatures):
@@ -15,6 +24,12 @@ class DatabaseFeatures(features.DatabaseFeatures):
     # The rows are not locked: they are checked at commit.  FOR UPDATE does not appear in the SQL.
     has_select_for_update = True
     supports_select_for_update_with_limit = True
+    # Nobody waits and no row is ever locked, so these ask for nothing more; stock SQLite ignores them.
+    has_select_for_update_nowait = True
+    has_select_for_update_skip_locked = True
+    has_select_for_no_key_update = True
+    # More rows are checked than asked for: those of all tables whose columns are selected.
+    has_select_for_update_of = True
 
     @cached_property
     def supports_json_field(self) -> bool:  # type: ignore[override]
@@ -34,20 +49,16 @@ class DatabaseFeatures(features.DatabaseFeatures):
             "select_for_update() makes nobody wait: its rows are checked at commit": {
                 "get_or_create.tests.UpdateOrCreateTransactionTests.test_creation_in_transaction",
                 "get_or_create.tests.UpdateOrCreateTransactionTests.test_updates_in_transaction",
+                "select_for_update.tests.SelectForUpdateTests.test_nowait_raises_error_on_block",
                 "select_for_update.tests.SelectForUpdateTests.test_raw_lock_not_available",
+                "select_for_update.tests.SelectForUpdateTests.test_skip_locked_skips_locked_rows",
             },
             "FOR UPDATE is not in the SQL, since SQLite does not know it": {
                 "select_for_update.tests.SelectForUpdateTests.test_for_update_after_from",
             },
-            "Keys are chosen before an INSERT and are parameters of it, so that fewer rows fit": {
-                "backends.sqlite.test_operations.SQLiteOperationsTests.test_bulk_batch_size",
-                "bulk_create.tests.BulkCreateTests."
-                "test_explicit_batch_size_respects_max_batch_size",
-            },
-            "Whether SQLite knows JSON is asked without a cursor": {
-                "backends.sqlite.test_features.FeaturesTests."
-                "test_supports_json_field_operational_error",
-            },
+            "Keys are chosen before an INSERT and are parameters of it, so that fewer rows fit": (
+                _FEWER_ROWS_FIT
+            ),
             "Rows of a table without a primary key have no name that is the same on every node": {
                 "migrations.test_operations.OperationTests.test_run_sql",
                 "migrations.test_operations.OperationTests.test_run_sql_params",

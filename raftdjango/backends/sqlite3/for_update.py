@@ -60,6 +60,8 @@ def lock_rows_read(select: Any) -> None:
             "like). Select them for update one query at a time."
         )
     query = select.query.clone()
+    # Of all its tables, also where `of` names some; it is said once, and was.
+    query.select_for_update = False
     keys = KeyCompiler(query, select.connection, select.using)
     try:
         sql, parameters = keys.as_sql()

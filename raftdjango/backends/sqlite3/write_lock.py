@@ -36,19 +36,23 @@ class WriteLock:
     @property
     def is_wanted(self) -> bool:
         """Whether the applier is waiting for it."""
+        self._find()
         return self.right_of_way is not None and self.right_of_way.waited_ms() > 0
 
     def begin(self) -> None:
         """BEGIN IMMEDIATE, standing back for the applier, with triggers that fit the schema."""
         while True:
             self.capture.renew()
-            if self.right_of_way is None:
-                self.right_of_way = self.find_right_of_way()
+            self._find()
             self._acquire()
             if self.capture.is_current:
                 return
             with self.capture.guard.unlocked():
                 self.connection.rollback()
+
+    def _find(self) -> None:
+        if self.right_of_way is None:
+            self.right_of_way = self.find_right_of_way()
 
     def _acquire(self) -> None:
         if self.right_of_way is None:

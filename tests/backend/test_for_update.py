@@ -40,20 +40,6 @@ class TestForUpdate(TransactionTestCase):
             Account.objects.filter(pk=self.ada.pk).update(balance=3)
         assert kinds(*found) == ["Update", "ValidatedRead", "Update"]
 
-    def test_options_that_mean_nothing_where_nobody_waits(self) -> None:
-        """Stock SQLite ignores them, and so portable code uses them."""
-        Booking.objects.create(account=self.ada)
-        for options in (
-            {"nowait": True},
-            {"skip_locked": True},
-            {"no_key": True},
-            {"of": ["self"]},
-        ):
-            with entries() as found, transaction.atomic():
-                Booking.objects.select_related("account").select_for_update(**options).get()
-                Account.objects.filter(pk=self.bob.pk).update(balance=2)
-            assert kinds(*found) == ["ValidatedRead", "ValidatedRead", "Update"]
-
     def test_alone_it_proposes_nothing(self) -> None:
         with entries() as found, transaction.atomic():
             self.lock()

@@ -24,12 +24,7 @@ class DatabaseFeatures(features.DatabaseFeatures):
     # The rows are not locked: they are checked at commit.  FOR UPDATE does not appear in the SQL.
     has_select_for_update = True
     supports_select_for_update_with_limit = True
-    # Nobody waits and no row is ever locked, so these ask for nothing more; stock SQLite ignores them.
-    has_select_for_update_nowait = True
-    has_select_for_update_skip_locked = True
-    has_select_for_no_key_update = True
-    # More rows are checked than asked for: those of all tables whose columns are selected.
-    has_select_for_update_of = True
+    # Not so nowait, skip_locked and of, which promise what needs a lock: they are refused.
 
     @cached_property
     def supports_json_field(self) -> bool:  # type: ignore[override]
@@ -49,9 +44,7 @@ class DatabaseFeatures(features.DatabaseFeatures):
             "select_for_update() makes nobody wait: its rows are checked at commit": {
                 "get_or_create.tests.UpdateOrCreateTransactionTests.test_creation_in_transaction",
                 "get_or_create.tests.UpdateOrCreateTransactionTests.test_updates_in_transaction",
-                "select_for_update.tests.SelectForUpdateTests.test_nowait_raises_error_on_block",
                 "select_for_update.tests.SelectForUpdateTests.test_raw_lock_not_available",
-                "select_for_update.tests.SelectForUpdateTests.test_skip_locked_skips_locked_rows",
             },
             "FOR UPDATE is not in the SQL, since SQLite does not know it": {
                 "select_for_update.tests.SelectForUpdateTests.test_for_update_after_from",

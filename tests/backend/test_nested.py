@@ -158,3 +158,22 @@ class TestVerifyMode(TestCase):
             with pytest.raises(VerificationFailed), transaction.atomic():
                 Account.objects.create(name="ada")
                 Account.objects.create(name="bob")
+
+
+class TestOnAFreshConnection(TestCase):
+    """Nothing was ever written through it, so that there is no journal yet."""
+
+    @classmethod
+    def setUpClass(cls) -> None:
+        connection.close()
+        super().setUpClass()
+
+    def test_a_block_that_only_reads(self) -> None:
+        with transaction.atomic():
+            assert not Account.objects.exists()
+
+    def test_a_block_that_is_rolled_back(self) -> None:
+        with pytest.raises(ZeroDivisionError), transaction.atomic():
+            Account.objects.first()
+            raise ZeroDivisionError
+        assert not Account.objects.exists()

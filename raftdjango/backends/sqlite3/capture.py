@@ -247,7 +247,9 @@ class Capture:
             if number:
                 spec = self.specs[int(number[1])]
                 self.installed[spec.name] = spec
-        self._width = len(self.connection.execute(f"SELECT * FROM temp.{JOURNAL}").description) - 4
+        if self._prepared:
+            journal = self.connection.execute(f"SELECT * FROM temp.{JOURNAL}")
+            self._width = len(journal.description) - 4
         if not self.connection.in_transaction:
             self._changed = False
             self.specs = {
@@ -291,10 +293,14 @@ class Capture:
 
     def entries(self) -> list[tuple[int | None, str, Row]]:
         """All that was noted, in order: spec number, what happened, values."""
+        if not self._prepared:
+            return []
         rows = self.connection.execute(f"SELECT * FROM temp.{JOURNAL} ORDER BY seq").fetchall()
         return [(row[1], row[2], row[4:]) for row in rows]
 
     def clear(self) -> None:
         """Forget what was noted (inside Django's `TestCase`, where no ROLLBACK does it)."""
+        if not self._prepared:
+            return
         with self.guard.unlocked():
             self.connection.execute(f"DELETE FROM temp.{JOURNAL}")

@@ -146,6 +146,17 @@ class TestNested(TestCase):
         assert raw("SELECT count(*) FROM temp.raftdjango_journal") == [(0,)]
 
 
+class TestOnlyReads(TestCase):
+    def test_blocks(self) -> None:
+        for _ in range(2):
+            with transaction.atomic():
+                assert not Account.objects.exists()
+            savepoint = transaction.savepoint()
+            assert not Account.objects.exists()
+            transaction.savepoint_commit(savepoint)
+        assert not connection.needs_rollback
+
+
 class TestVerifyMode(TestCase):
     def test_a_lost_change_fails(self) -> None:
         """What capture misses is found by the applier."""

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from raftdjango import writeset
 from raftdjango.backends.sqlite3 import commit
 from raftdjango.backends.sqlite3.classify import Kind
+from raftdjango.backends.sqlite3.speculation import State
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -122,6 +123,8 @@ class Nested:
         speculation.released(name)
 
     def _apply(self, name: str) -> None:
+        if self.replication.speculation.state is not State.WRITING:
+            return  # Nothing in the whole test has been written yet.
         # As of the test's transaction, in which earlier entries were applied already.
         self.replication.speculation.read_state()
         unit = commit.collect(self.replication)

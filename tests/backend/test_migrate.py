@@ -5,12 +5,13 @@ from __future__ import annotations
 import io
 
 import pytest
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test import TestCase, TransactionTestCase
 
 from raftdjango.backends.sqlite3 import migration_lock
 from raftdjango.backends.sqlite3.migration_lock import HeldLock, LockLost
+from raftdjango.exceptions import ClusterUnavailable
 from tests.backend.helpers import elsewhere, raw, together
 
 
@@ -54,6 +55,17 @@ class TestLock(TransactionTestCase):
         call_command("migrate", plan=True, stdout=io.StringIO())
         call_command("migrate", check_unapplied=True, verbosity=0)
         assert raw("SELECT applied_index FROM raftdjango_state") == before
+
+    def test_without_a_raftnode(self) -> None:
+        """The operator gets one line, not a traceback."""
+
+        def refuse(lock: HeldLock) -> bool:
+            raise ClusterUnavailable("Nothing was written: no raftnode answers")
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(HeldLock, "take", refuse)
+            with pytest.raises(CommandError, match="no raftnode answers"):
+                call_command("migrate", verbosity=0)
 
     def test_several_at_once(self) -> None:
         """From nothing: one makes the tables, the others find nothing left to do."""

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from django.core.management.base import CommandError
 from django.core.management.commands import migrate
 from django.db import connections
 
 from raftdjango.backends.sqlite3.migration_lock import migration_lock
+from raftdjango.exceptions import ClusterUnavailable
 
 if TYPE_CHECKING:
     from raftdjango.backends.sqlite3.migration_lock import HeldLock
@@ -28,11 +30,18 @@ class Command(migrate.Command):
         only_looks = options.get("plan") or options.get("check_unapplied")
         if replication is None or only_looks:
             return super().handle(*args, **options)
-        with migration_lock(replication, on_wait=self._say_wait) as self.lock:
-            try:
-                return super().handle(*args, **options)
-            finally:
-                self.lock = None
+        began = False
+        try:
+            with migration_lock(replication, on_wait=self._say_wait) as self.lock:
+                began = True
+                try:
+                    return super().handle(*args, **options)
+                finally:
+                    self.lock = None
+        except ClusterUnavailable as error:
+            if began:
+                raise
+            raise CommandError(str(error)) from error
 
     def _say_wait(self) -> None:
         self.stderr.write("Another node is migrating this database; waiting for it to finish.")

@@ -1,0 +1,21 @@
+"""Django's `dumpdata`, less the tables that the product keeps for itself."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.commands import dumpdata
+
+
+class Command(dumpdata.Command):
+    """As Django's.
+
+    A whole dump leaves this application out: its tables say how far a node is, not what the project
+    stores, and can be loaded nowhere.
+    """
+
+    def handle(self, *app_labels: str, **options: Any) -> Any:
+        """Dump; applications that are asked for by name are dumped as ever."""
+        if not app_labels:
+            options["exclude"] = [*(options.get("exclude") or ()), "raftdjango"]
+        return super().handle(*app_labels, **options)

@@ -27,13 +27,43 @@ from raftdjango.writeset import WriteSet, decode_command, encode_command
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from raftdjango.backends.sqlite3.base import DatabaseWrapper
 
 TRANSACTION_BYTES_MAX = 64 * 1024 * 1024
 FOREIGN_KEY_FAILED = "FOREIGN KEY constraint failed"
 APPLIED_INDEX_SQL = "SELECT applied_index FROM main.raftdjango_state"
+
+
+class Leases:
+    """Keys that other threads were given and have not written yet.
+
+    A test of one thread sees the keys of stock Django; several threads never see the same ones.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._outstanding: dict[threading.Thread, dict[str, range]] = {}
+
+    def take(self, table: str, count: int, last_key: Callable[[], int]) -> range:
+        """`count` keys behind the last one; the thread's earlier ones of the table are forgotten."""
+        me = threading.current_thread()
+        with self._lock:
+            first = last_key() + 1
+            for thread, leases in list(self._outstanding.items()):
+                if not thread.is_alive():
+                    del self._outstanding[thread]
+                elif thread is not me and table in leases:
+                    first = max(first, leases[table].stop)
+            keys = range(first, first + count)
+            self._outstanding.setdefault(me, {})[table] = keys
+        return keys
+
+    def used(self) -> None:
+        """What this thread was given is in the database now, or never will be."""
+        with self._lock:
+            self._outstanding.pop(threading.current_thread(), None)
 
 
 class Consensus:
@@ -46,6 +76,7 @@ class Consensus:
     def __init__(self, path: str) -> None:
         self.path = path
         self.lock = threading.Lock()
+        self.leases = Leases()
         self.connection = open_database(path)
         self.applier = Applier(self.connection, patience_s=30.0)
         self.applier.prepare()
@@ -164,7 +195,11 @@ class InProcessClient:
     ) -> Outcome:
         """Apply at once."""
         captured_at, self._captured_at = self._captured_at, None
-        return self.consensus.propose(command, captured_at)
+        consensus = self.consensus
+        try:
+            return consensus.propose(command, captured_at)
+        finally:
+            consensus.leases.used()
 
     def refresh(self, *, timeout_s: float) -> int:
         """The applied index; there is nobody to lag behind."""
@@ -175,10 +210,14 @@ class InProcessClient:
 
     def lease_keys(self, table: str, count: int, *, timeout_s: float) -> range:
         """The keys that stock Django would give: right behind those in use, no block kept back."""
-        connection = self.wrapper.connection
         table = strip_quotes(table)
+        return self.consensus.leases.take(table, count, lambda: self._last_key(table))
+
+    def _last_key(self, table: str) -> int:
+        """As the connection's own snapshot has it, what the test has not committed included."""
+        connection = self.wrapper.connection
         largest = f"SELECT max(rowid) FROM main.{quote(table)}"  # noqa: S608 - quoted
-        last = connection.execute(largest).fetchone()[0] or 0
+        last = int(connection.execute(largest).fetchone()[0] or 0)
         known = connection.execute(
             "SELECT 1 FROM main.sqlite_master WHERE name = 'sqlite_sequence'"
         ).fetchone()
@@ -187,7 +226,7 @@ class InProcessClient:
                 "SELECT seq FROM main.sqlite_sequence WHERE name = ?", (table,)
             ).fetchone()
             last = max(last, int(row[0] or 0) if row else 0)
-        return range(last + 1, last + 1 + count)
+        return last
 
     def status(self, *, timeout_s: float) -> dict[str, Any]:
         """As a cluster of one."""

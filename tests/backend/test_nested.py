@@ -151,9 +151,9 @@ class TestOnlyReads(TestCase):
         for _ in range(2):
             with transaction.atomic():
                 assert not Account.objects.exists()
-            savepoint = transaction.savepoint()
+            savepoint = connection.savepoint()
             assert not Account.objects.exists()
-            transaction.savepoint_commit(savepoint)
+            connection.savepoint_commit(savepoint)
         assert not connection.needs_rollback
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+import weakref
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -160,19 +161,20 @@ class InProcessClient:
     """Nobody else's applier waits for the test database's lock."""
 
     def __init__(self) -> None:
-        self._wrapper: DatabaseWrapper | None = None
+        self._wrapper: Callable[[], DatabaseWrapper | None] = lambda: None
         self._captured_at: int | None = None
         self._nested: tuple[sqlite3.Connection, Applier] | None = None
 
     def bind(self, wrapper: DatabaseWrapper) -> None:
         """Called by the connection that this client is for."""
-        self._wrapper = wrapper
+        self._wrapper = weakref.ref(wrapper)
 
     @property
     def wrapper(self) -> DatabaseWrapper:
         """The connection that this client is for."""
-        assert self._wrapper is not None
-        return self._wrapper
+        wrapper = self._wrapper()
+        assert wrapper is not None
+        return wrapper
 
     @property
     def consensus(self) -> Consensus:

@@ -6,6 +6,7 @@ parts that work on the raw connection, and answers what a compiler has to ask.
 
 from __future__ import annotations
 
+import weakref
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -51,14 +52,23 @@ class Replication:
     statements: Statements
 
     def __init__(self, wrapper: DatabaseWrapper) -> None:
-        self.wrapper = wrapper
-        self.nested = Nested(self)
+        # Weakly, here and below: a wrapper is to go with its thread, not when memory is collected.
+        self._wrapper = weakref.ref(wrapper)
+        self.nested = Nested(weakref.proxy(self))
         self.beginning = False
         """Set while Django's own BEGIN is executed."""
         self._client: NodeClient | None = None
         self._raw: LockedConnection | None = None
         self._immediate_once = False
         self._blind: tuple[BlindOperation, int] | None = None
+
+    @property
+    def wrapper(self) -> DatabaseWrapper:
+        """The connection as Django sees it."""
+        wrapper = self._wrapper()
+        if wrapper is None:
+            raise ReferenceError("The database connection is gone.")
+        return wrapper
 
     # -- the connection's life ------------------------------------------------------------------
 
@@ -72,9 +82,10 @@ class Replication:
         self.capture.forbid_changes()
         raw.set_authorizer(self.capture.guard)
         self.speculation = Speculation(raw, self.capture)
-        self.speculation.write_lock.find_right_of_way = self._right_of_way
+        here = weakref.proxy(self)
+        self.speculation.write_lock.find_right_of_way = lambda: here._right_of_way()
         self.speculation.write_lock.timeout_s = busy_timeout_s(raw)
-        self.statements = Statements(self, self.speculation)
+        self.statements = Statements(here, self.speculation)
         self.nested.reset()
         self._raw = raw
 

@@ -42,7 +42,7 @@ test-fast: $(VENV)/.dev ## Without real clusters, browser and Django's suite
 test-newer: $(VENV)/.dev # As `test`, less what does not depend on the Django version
 	$(BIN)/python -m pytest -n 2 tests/backend tests/applier tests/operator tests/demo tests/api
 	$(BIN)/python -m pytest tests/cluster/test_everyday.py
-	$(BIN)/python -m tests.django_suite basic bulk_create delete transactions update get_or_create schema
+	$(BIN)/python -m tests.django_suite backends bulk_create delete transactions update get_or_create schema
 
 test-django: $(VENV)/.dev ## The part of Django's own suite that touches the database (LABELS=...)
 	$(BIN)/python -m tests.django_suite $(LABELS)

@@ -1,4 +1,4 @@
-"""Says which node answered, and turns a cluster without a majority into a page that explains it."""
+"""Says which node answered, and turns a write that could not be made into a page that explains it."""
 
 from __future__ import annotations
 
@@ -18,20 +18,22 @@ if TYPE_CHECKING:
 
 NODE_HEADER = "X-Raft-Node"
 
-EXPLANATIONS: dict[type[Exception], tuple[str, str]] = {
+ADVICE: dict[type[Exception], tuple[str, str]] = {
     ClusterUnavailable: (
         "Nothing was written",
-        "Too few nodes answer to make a change now. Pages can still be read; try again in a moment.",
+        "Pages can still be read. Try again in a moment, or on another node.",
     ),
     CommitUncertain: (
         "It may have been written",
-        "The cluster did not confirm the change in time. Look whether it is there before you try again.",
+        "Look whether the change is there before you try again.",
     ),
     TransactionConflict: (
         "Nothing was written",
         "Somebody else changed the same thing at the same moment, several times over. Try again.",
     ),
 }
+"""For each error a title and what a visitor can do.  Why it came is in its own message, which knows
+whether it is this machine's raftnode or the majority that is missing, and names the remedy."""
 
 
 class ClusterMiddleware:
@@ -53,14 +55,14 @@ class ClusterMiddleware:
 
 def unavailable(request: HttpRequest, error: BaseException | None) -> HttpResponse | None:
     """503 with an explanation, or None where the error is of another sort."""
-    for kind, (title, explanation) in EXPLANATIONS.items():
+    for kind, (title, advice) in ADVICE.items():
         if not isinstance(error, kind):
             continue
         headers = {"Retry-After": "1"}
         if request.path.startswith("/kv/"):
-            answer = {"error": kind.__name__, "detail": explanation}
+            answer = {"error": kind.__name__, "detail": str(error)}
             return JsonResponse(answer, status=503, headers=headers)
-        context = {"title": title, "explanation": explanation, "detail": str(error)}
+        context = {"title": title, "advice": advice, "reason": str(error)}
         # No request in the context: its user may be a query that cannot be answered either.
         page = render_to_string("booking/unavailable.html", context)
         return HttpResponse(page, status=503, headers=headers)

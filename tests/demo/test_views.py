@@ -179,11 +179,19 @@ class UnavailableTests(TestCase):
         error = CommitUncertain("lost touch", resolver=lambda timeout_s: None)
         self.explained(error, "It may have been written")
 
-    def test_endpoint(self) -> None:
-        with mock.patch("demo_site.booking.kv.put", side_effect=ClusterUnavailable("no majority")):
+    def test_the_reason_is_the_one_that_the_backend_gives(self) -> None:
+        """A raftnode that is down here is no matter of majorities, and its message has the remedy."""
+        down = ClusterUnavailable(
+            "Nothing was written: no raftnode; start it with: manage.py raftnode"
+        )
+        with mock.patch("demo_site.booking.views.render", side_effect=down):
+            page = self.client.get(reverse("booking:events")).content.decode()
+        assert "start it with: manage.py raftnode" in page
+        assert "few nodes" not in page
+        with mock.patch("demo_site.booking.kv.put", side_effect=down):
             response = self.client.post("/kv/a", b"b", content_type="text/plain")
         assert response.status_code == 503
-        assert response.json()["error"] == "ClusterUnavailable"
+        assert response.json() == {"error": "ClusterUnavailable", "detail": str(down)}
 
     def test_session_that_cannot_be_saved(self) -> None:
         """The session is written after the view, where only the last resort sees it."""

@@ -115,6 +115,16 @@ def database_path(alias: str) -> Path:
     return Path(name).absolute()
 
 
+def missing_folder(alias: str, path: Path) -> str:
+    """What to tell where the folder of an alias' database file does not exist; empty where it does."""
+    if path.parent.is_dir():
+        return ""
+    return (
+        f"The folder of DATABASES[{alias!r}]['NAME'] does not exist: {path.parent}. "
+        "Make it, or correct NAME."
+    )
+
+
 @lru_cache(maxsize=1)
 def get_settings() -> Settings:
     """The settings in force."""

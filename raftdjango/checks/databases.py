@@ -10,7 +10,7 @@ from django.core.checks import CheckMessage, Error, Tags, register
 from django.db import router
 
 from raftdjango import conf
-from raftdjango.checks.reading import database_file, error
+from raftdjango.checks.reading import database_file, error, warning
 from raftdjango.models import TABLE_PREFIX
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def check_databases(
     app_configs: Sequence[AppConfig] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """E021-E025: the replicated databases and the models in them."""
+    """E021-E025, W021: the replicated databases and the models in them."""
     return [*_check_files(), *_check_models()]
 
 
@@ -46,6 +46,11 @@ def _check_files() -> Iterator[CheckMessage]:
             yield error("E023", message, "Give each replicated database a file of its own.")
         else:
             seen[path] = alias
+            # No more than a warning: the file may well be on the other machines only.
+            if missing := conf.missing_folder(alias, Path(path)):
+                yield warning(
+                    "W021", missing, "A raftnode and its workers need it, not the checks."
+                )
 
 
 def _check_models() -> Iterator[CheckMessage]:

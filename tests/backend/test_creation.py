@@ -5,9 +5,11 @@ from __future__ import annotations
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from unittest import mock
 
 import pytest
-from django.db import connection
+from django.core.management import CommandError, call_command
+from django.db import OperationalError, connection
 from django.test import TransactionTestCase
 
 from raftdjango.backends.sqlite3 import creation
@@ -94,7 +96,7 @@ class TestFreshFile(TransactionTestCase):
     """Before any node has set the file up."""
 
     def wrapper(self, name: str) -> DatabaseWrapper:
-        path = Path(connection.settings_dict["NAME"]).with_name(name)
+        path = Path(connection.settings_dict["NAME"]).parent / name
         self.addCleanup(path.unlink, missing_ok=True)
         wrapper = DatabaseWrapper({**connection.settings_dict, "NAME": str(path)}, "default")
         self.addCleanup(wrapper.close)
@@ -128,6 +130,19 @@ class TestFreshFile(TransactionTestCase):
         assert "raftdjango_state" in wrapper.introspection.table_names()
         for ending in ("-wal", "-shm"):
             Path(wrapper.settings_dict["NAME"] + ending).unlink(missing_ok=True)
+
+    def test_a_missing_folder_is_named(self) -> None:
+        wrapper = self.wrapper("no-such-folder/a.db")
+        with pytest.raises(
+            OperationalError, match=r"DATABASES\['default'\].*no-such-folder. Make it"
+        ):
+            wrapper.connect()
+
+    def test_so_is_one_by_migrate_in_one_line(self) -> None:
+        with mock.patch.dict(connection.settings_dict, NAME="/no-such-folder/a.db"):
+            for only_look in (False, True):
+                with pytest.raises(CommandError, match=r"/no-such-folder\. Make it"):
+                    call_command("migrate", plan=only_look, verbosity=0)
 
     def test_a_database_in_memory_cannot_be_replicated(self) -> None:
         from django.core.exceptions import ImproperlyConfigured

@@ -168,6 +168,7 @@ class TestDatabases:
                 "E013",
                 "'b'",
             ),
+            ({"default": replicated(NAME="/nowhere/at/all/a.db")}, "W021", "/nowhere/at/all."),
             ({"default": replicated(OPTIONS={"raft": {"group": "a/b"}})}, "E015", "a/b"),
             ({"default": replicated(OPTIONS={"raft": {"groups": "a"}})}, "E017", "groups"),
             ({"default": replicated(OPTIONS={"raft": "a"})}, "E017", "dictionary"),

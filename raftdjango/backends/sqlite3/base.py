@@ -6,9 +6,12 @@ proposed; `commit()` returns when the applier has made it here.
 
 from __future__ import annotations
 
+from pathlib import Path
+from sqlite3 import OperationalError as DriverError
 from typing import Any
 
 from django.core.exceptions import ImproperlyConfigured
+from django.db import OperationalError
 from django.db.backends.sqlite3 import base as sqlite3
 from django.db.backends.utils import debug_transaction
 
@@ -20,6 +23,7 @@ from raftdjango.backends.sqlite3.locked import LockedConnection
 from raftdjango.backends.sqlite3.operations import DatabaseOperations
 from raftdjango.backends.sqlite3.replication import Replication
 from raftdjango.backends.sqlite3.schema import DatabaseSchemaEditor
+from raftdjango.conf import missing_folder
 
 
 class ReplicatedDatabaseWrapperMixin:
@@ -50,7 +54,14 @@ class ReplicatedDatabaseWrapperMixin:
     def get_new_connection(self, conn_params: dict[str, Any]) -> LockedConnection:
         """Connect, and put the connection under guard."""
         params = {**conn_params, "factory": LockedConnection}
-        connection: LockedConnection = super().get_new_connection(params)  # type: ignore[misc]
+        try:
+            connection: LockedConnection = super().get_new_connection(params)  # type: ignore[misc]
+        except DriverError as error:
+            # SQLite says no more than that it cannot open the file.
+            missing = missing_folder(self.alias, Path(params["database"]).absolute())  # type: ignore[attr-defined]
+            if missing:
+                raise OperationalError(missing) from error
+            raise
         self.replication.attach(connection)
         return connection
 

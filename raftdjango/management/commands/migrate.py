@@ -6,6 +6,7 @@ nothing left to do.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import CommandError
@@ -13,6 +14,7 @@ from django.core.management.commands import migrate
 from django.db import connections
 
 from raftdjango.backends.sqlite3.migration_lock import migration_lock
+from raftdjango.conf import missing_folder
 from raftdjango.exceptions import ClusterUnavailable
 
 if TYPE_CHECKING:
@@ -26,7 +28,11 @@ class Command(migrate.Command):
 
     def handle(self, *args: Any, **options: Any) -> Any:
         """Migrate, as the only one in the group."""
-        replication = getattr(connections[options["database"]], "replication", None)
+        alias = options["database"]
+        replication = getattr(connections[alias], "replication", None)
+        file = Path(connections[alias].settings_dict["NAME"])
+        if replication is not None and (missing := missing_folder(alias, file.absolute())):
+            raise CommandError(missing)
         only_looks = options.get("plan") or options.get("check_unapplied")
         if replication is None or only_looks:
             return super().handle(*args, **options)

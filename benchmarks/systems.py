@@ -238,7 +238,7 @@ class RaftDjango(System):
         setting = {
             "NODE_ID": f"n{node + 1}",
             "NODES": nodes,
-            "SECRET": "benchmarks",
+            "SECRET": "what the nodes of the benchmarks sign with",
             "DATA_DIR": str(self.folder / f"n{node + 1}" / "raft"),
             "COMMIT_TIMEOUT_S": 60,
         }

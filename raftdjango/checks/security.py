@@ -10,33 +10,51 @@ from django.core.checks import CheckMessage, Tags, register
 from raftdjango.checks.reading import Reading, error, is_loopback, warning
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from django.apps import AppConfig
 
-SECRET_LENGTH_MIN = 16
+SECRET_BYTES_MIN = 16
+HOW_TO_MAKE_ONE = "python -c 'import secrets; print(secrets.token_urlsafe(32))'"
 
 
 @register(Tags.security)
 def check_secret(
     app_configs: Sequence[AppConfig] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """E041: peers that anybody on the network could pretend to be."""
+    """E041, W046: peers that anybody on the network could pretend to be."""
     reading = Reading()
+    return [*_check_missing(reading), *_check_short(reading)]
+
+
+def _check_missing(reading: Reading) -> Iterator[CheckMessage]:
     if reading.secret or ("SECRET" in reading.raw and "SECRET" not in reading.good):
-        return []
+        return
     open_to_others = [where for where, url in reading.addresses() if not is_loopback(url)]
-    if not open_to_others:
-        return []
-    return [
-        error(
+    if open_to_others:
+        yield error(
             "E041",
             f"RAFTDJANGO['SECRET'] is missing, and {', '.join(open_to_others)} can be reached "
             "from other machines: anybody could pretend to be a node.",
             "Set SECRET to the same long random text on every node, from the environment or a file: "
-            "python -c 'import secrets; print(secrets.token_urlsafe(32))'",
+            f"{HOW_TO_MAKE_ONE}",
         )
-    ]
+
+
+def _check_short(reading: Reading) -> Iterator[CheckMessage]:
+    secrets = {
+        "SECRET": [reading.secret] if reading.secret else [],
+        # What signs no more still opens the door.
+        "SECRET_FALLBACKS": reading.good.get("SECRET_FALLBACKS", []),
+    }
+    for key, values in secrets.items():
+        if any(len(value.encode()) < SECRET_BYTES_MIN for value in values):
+            yield warning(
+                "W046",
+                f"RAFTDJANGO[{key!r}] has a secret of less than {SECRET_BYTES_MIN} bytes: whoever "
+                "hears one signed message can try all such secrets out.",
+                f"Set long random text, the same on every node: {HOW_TO_MAKE_ONE}",
+            )
 
 
 @register(Tags.security, deploy=True)
@@ -75,16 +93,12 @@ def check_deployment(
                 "Set DEBUG = False on every node.",
             )
         )
-    if reading.secret and (
-        len(reading.secret) < SECRET_LENGTH_MIN or reading.secret == django_settings.SECRET_KEY
-    ):
+    if reading.secret and reading.secret == django_settings.SECRET_KEY:
         found.append(
             warning(
                 "W044",
-                f"RAFTDJANGO['SECRET'] is shorter than {SECRET_LENGTH_MIN} characters, or the same "
-                "as SECRET_KEY.",
-                "Set it to long random text of its own: "
-                "python -c 'import secrets; print(secrets.token_urlsafe(32))'",
+                "RAFTDJANGO['SECRET'] is the same as SECRET_KEY: who learns the one has both.",
+                f"Set it to long random text of its own: {HOW_TO_MAKE_ONE}",
             )
         )
     if len(reading.nodes) == 1:

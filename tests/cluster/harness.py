@@ -128,7 +128,7 @@ class Cluster:
             name: f"http://127.0.0.1:{port}"
             for name, port in zip(self.names, free_ports(size), strict=True)
         }
-        self.settings = {"SECRET": "tests", **raftdjango}
+        self.settings = {"SECRET": "what the nodes of the tests sign with", **raftdjango}
         self.nodes: dict[str, subprocess.Popen[bytes]] = {}
         self.workers: list[Worker] = []
         for name in self.names:

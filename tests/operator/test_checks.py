@@ -90,6 +90,9 @@ class TestSettings:
             ({"DATA_DIR": __file__}, "E014", "DATA_DIR"),
             ({"NODES": PEERS}, "E041", "SECRET"),
             ({"LISTEN": "0.0.0.0:7001"}, "E041", "LISTEN"),
+            ({"SECRET": "x" * 15}, "W046", "SECRET"),
+            ({"NODES": PEERS, "SECRET": "é"}, "W046", "less than 16 bytes"),
+            ({"SECRET": "s" * 16, "SECRET_FALLBACKS": ["x"]}, "W046", "SECRET_FALLBACKS"),
         ],
     )
     def test_mistake_is_named_with_a_remedy(self, raft: Any, identity: str, names: str) -> None:
@@ -104,7 +107,7 @@ class TestSettings:
             None,
             {},
             {"NODE_ID": "n2", "NODES": PEERS, "SECRET": "s" * 32, "DATA_DIR": "/var/lib/raft"},
-            {"LISTEN": "[::1]:7001", "SECRET": "", "SECRET_FALLBACKS": ("older",)},
+            {"LISTEN": "[::1]:7001", "SECRET": "", "SECRET_FALLBACKS": ("s" * 16,)},
             {"NODES": {"n1": "http://localhost:7001", "n2": "http://127.0.0.2:7001"}},
             {"COMMIT_TIMEOUT_S": 4.5, "DATA_DIR": Path("relative")},
         ],
@@ -125,9 +128,10 @@ class TestSettings:
             "HEARTBEAT": 5,
             "HEARTBEAT_MS": 2000,
             "LOCK_YIELD_MS": "soon",
+            "SECRET_FALLBACKS": ["x"],
             "DATA_DIR": f"/{LONG}",
         }
-        expected = {"E002", "E003", "E004", "E005", "E007", "E008", "E012", "E041"}
+        expected = {"E002", "E003", "E004", "E005", "E007", "E008", "E012", "E041", "W046"}
         assert set(found(raft)) == expected
 
     def test_secrets_are_never_shown(self) -> None:
@@ -248,7 +252,7 @@ class TestDeployment:
                 set(),
             ),
             ({"NODES": {"n1": "https://a:1", "n2": "https://b:1"}, "SECRET": "s" * 32}, {"W042"}),
-            ({"NODES": {"n1": "https://a:1"}, "SECRET": "short"}, {"W044", "W045"}),
+            ({"NODES": {"n1": "https://a:1"}, "SECRET": "short"}, {"W045", "W046"}),
         ],
     )
     def test_warnings(self, raft: Any, expected: set[str]) -> None:

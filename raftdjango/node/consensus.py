@@ -43,14 +43,17 @@ class Consensus:
         *,
         persist: Callable[[Persist], None],
         send: Callable[[str, Message], None],
+        flush: Callable[[], None],
         apply: Callable[[tuple[Entry, ...]], None],
         on_role: Callable[[RoleChanged], None],
         on_failure: Callable[[BaseException], None],
     ) -> None:
+        """`flush` has what was sent leave: after it the loop may be held up by the disk."""
         self.core = core
         self._loop = loop
         self._persist = persist
         self._send = send
+        self._flush = flush
         self._apply = apply
         self._on_role = on_role
         self._on_failure = on_failure
@@ -120,17 +123,20 @@ class Consensus:
         except Exception as error:
             self._fail(error)
             return
+        # What peers are to write leaves before this node begins to write it, too.
         for effect in effects:
             if isinstance(effect, Send):
                 if effect.after <= self._persisted:
                     self._send(effect.to, effect.message)
                 else:
                     self._hold(effect)
-            elif isinstance(effect, Persist):
+        self._flush()
+        for effect in effects:
+            if isinstance(effect, Persist):
                 self._persist(effect)
             elif isinstance(effect, Apply):
                 self._held_applies.append(effect)
-            else:
+            elif isinstance(effect, RoleChanged):
                 self._on_role(effect)
         self._release_applies()
         self._arm()
@@ -148,6 +154,7 @@ class Consensus:
                     self._send(send.to, send.message)
                 else:
                     self._held_sends.append(send)
+            self._flush()
         self._release_applies()
 
     def _release_applies(self) -> None:

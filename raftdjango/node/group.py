@@ -29,7 +29,7 @@ from raftdjango.node.limits import (
     LOG_QUEUE_BYTES_MAX,
     TRANSFER_S,
 )
-from raftdjango.node.log_thread import LogThread
+from raftdjango.node.log_writer import LogWriter
 from raftdjango.node.peer_pb2 import Forward, ForwardAnswer, MemberFacts
 from raftdjango.node.proposals import SWEEP_S, Proposals, Reason, Refusal
 from raftdjango.node.reads import BarrierReads
@@ -92,7 +92,7 @@ class Group:
         self._was_ready = False
         self.first_ready: asyncio.Future[None] = loop.create_future()
         """Done once the group has been ready for the first time."""
-        self.log = LogThread(
+        self.log = LogWriter(
             opened.store,
             loop,
             on_persisted=self._on_persisted,
@@ -113,6 +113,7 @@ class Group:
             loop,
             persist=self._persist,
             send=lambda to, message: self.transport.send(to, message),
+            flush=lambda: self.transport.flush(),
             apply=self.applier.put,
             on_role=self._on_role,
             on_failure=self._on_core_failure,
@@ -176,7 +177,8 @@ class Group:
             self._started = False
             await self.transport.stop()
         await asyncio.to_thread(self.applier.stop, JOIN_S)
-        disk_answers = await asyncio.to_thread(self.log.stop, JOIN_S)
+        self.log.stop()
+        disk_answers = await asyncio.to_thread(self.log.join, JOIN_S)
         if not self._closed:
             self._closed = True
             if disk_answers:

@@ -41,3 +41,11 @@ DRAIN_S = 2.0
 """How long a clean stop waits for proposals that are under way."""
 DISK_STALL_S = 5.0
 """A leader whose own disk has not answered for so long hands leadership over."""
+
+LOG_HERE_ENTRIES_MAX = 16
+"""Entries that the event loop itself writes in one batch; with more, it has better things to do."""
+LOG_HERE_BYTES_MAX = 64 * 1024
+SLOW_S = 0.01
+"""Work that took the event loop longer than this is given to threads for a while."""
+FAST_AGAIN_COUNT = 8
+"""For so many batches that were not slow there."""

@@ -20,6 +20,9 @@ class PeerTransport(Protocol):
     def send(self, to: NodeId, item: PeerItem) -> None:
         """Queue an item; called on the loop, never blocks, drops when full."""
 
+    def flush(self) -> None:
+        """Have what is queued leave now, as far as it may; called on the loop, never blocks."""
+
     async def start(self) -> None:
         """Begin to carry."""
 

@@ -96,6 +96,9 @@ class Transport:
         if link is not None and (isinstance(item, NOT_RAFT) or self.forming.lets_out(item)):
             link.send(item)
 
+    def flush(self) -> None:
+        """What is queued is with the lanes already."""
+
     # -- in ------------------------------------------------------------------------------------
 
     def admit(self, sender: Standing, nodes: Callable[[], Nodes] = tuple) -> None:

@@ -56,6 +56,9 @@ class MemoryTransport:
             asyncio.get_running_loop().call_soon(self._deliver, to)
         self._queued[to].append(item)
 
+    def flush(self) -> None:
+        pass
+
     def _deliver(self, to: str) -> None:
         items = self._queued.pop(to)
         peer = self._network.transports.get((self._group, to))

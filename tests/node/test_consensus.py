@@ -8,8 +8,10 @@ import pytest
 
 from raftcore.effects import Apply, Persist, RoleChanged, Send
 from raftcore.errors import InvariantViolation
+from raftcore.storage import MemoryLog
 from raftcore.types import Entry, EntryKind, Role
 from raftdjango.node.consensus import Consensus
+from raftdjango.node.log_writer import LogWriter
 
 
 class Core:
@@ -53,6 +55,8 @@ class Driver:
         self.core = Core()
         self.persists: list = []
         self.sent: list = []
+        self.flushed: list = []
+        """What had been sent and put at each flush."""
         self.applies: list = []
         self.roles: list = []
         self.failures: list = []
@@ -61,6 +65,7 @@ class Driver:
             asyncio.get_running_loop(),
             persist=self.persists.append,
             send=lambda to, message: self.sent.append((to, message)),
+            flush=lambda: self.flushed.append((len(self.sent), len(self.persists))),
             apply=self.applies.append,
             on_role=self.roles.append,
             on_failure=self.failures.append,
@@ -95,6 +100,38 @@ async def test_a_send_waits_for_its_ticket_and_others_do_not(driver):
     assert driver.sent == [("b", "append")]
     driver.consensus.persisted(1)
     assert driver.sent == [("b", "append"), ("a", "vote")]
+
+
+@on_loop
+async def test_what_is_sent_leaves_before_this_node_begins_to_write(driver):
+    await driver.turn(Persist(None, (entry(1),), 1), Send("a", "append", 0), Send("b", "vote", 1))
+    assert driver.flushed == [(1, 0)], "with the send, before the write"
+    assert len(driver.persists) == 1
+    driver.consensus.persisted(1)
+    assert driver.flushed == [(1, 0), (2, 1)], "an acknowledgement need not wait for a turn"
+
+
+@on_loop
+async def test_the_disk_holds_up_nothing_that_was_sent(driver):
+    """What a loop writes in one iteration leaves at its end; the sync comes in a later one."""
+    events: list[str] = []
+
+    class Store(MemoryLog):
+        def sync(self) -> None:
+            events.append("synced")
+
+    def flush() -> None:
+        asyncio.get_running_loop().call_soon(events.append, "next iteration")
+
+    loop = asyncio.get_running_loop()
+    writer = LogWriter(
+        Store(), loop, on_persisted=lambda _: None, on_failure=driver.failures.append, name="log"
+    )
+    driver.consensus._persist, driver.consensus._flush = writer.put, flush
+    await driver.turn(Persist(None, (entry(1),), 1), Send("a", "append", 0))
+    assert events == []
+    await asyncio.sleep(0)
+    assert events == ["next iteration", "synced"]
 
 
 @on_loop

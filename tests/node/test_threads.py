@@ -1,4 +1,4 @@
-"""The log and applier threads: everything pending in one go, nothing lost on the way back."""
+"""The applier thread: everything pending in one go, nothing lost on the way back."""
 
 from __future__ import annotations
 
@@ -7,48 +7,12 @@ from collections.abc import Iterator
 
 import pytest
 
-from raftcore.effects import Persist
-from raftcore.storage import LogFailed, MemoryLog
-from raftcore.types import Entry, EntryKind, HardState
+from raftcore.types import Entry, EntryKind
 from raftdjango.applier import Applied, AppliedState, EnvironmentFault, Locked
 from raftdjango.node.applier_thread import ApplierThread
 from raftdjango.node.limits import APPLY_BATCH_BYTES_MAX, APPLY_BATCH_ENTRIES_MAX
-from raftdjango.node.log_thread import LogThread
+from tests.node.loops import Loop
 from tests.node.nodes import PATIENCE_S, wait_until
-
-
-class Loop:
-    """Keeps what threads post until the test runs it."""
-
-    def __init__(self) -> None:
-        self.posted: list = []
-        self.closed = False
-
-    def call_soon_threadsafe(self, callback, *arguments):
-        if self.closed:
-            raise RuntimeError("closed")
-        self.posted.append((callback, arguments))
-
-    def run(self) -> None:
-        posted, self.posted = self.posted, []
-        for callback, arguments in posted:
-            callback(*arguments)
-
-
-class GatedLog(MemoryLog):
-    """A log whose disk answers when the test opens the gate."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.gate = threading.Event()
-        self.syncs = 0
-        self.failure: Exception | None = None
-
-    def sync(self) -> None:
-        self.syncs += 1
-        assert self.gate.wait(PATIENCE_S)
-        if self.failure:
-            raise self.failure
 
 
 def entry(index: int, data: bytes = b"x") -> Entry:
@@ -58,96 +22,6 @@ def entry(index: int, data: bytes = b"x") -> Entry:
 @pytest.fixture
 def loop() -> Loop:
     return Loop()
-
-
-class Logged:
-    def __init__(self, loop: Loop) -> None:
-        self.store = GatedLog()
-        self.tickets: list[int] = []
-        self.failures: list = []
-        self.thread = LogThread(
-            self.store,
-            loop,
-            on_persisted=self.tickets.append,
-            on_failure=self.failures.append,
-            name="log",
-        )
-        self.thread.start()
-
-    def put(self, ticket: int) -> None:
-        self.thread.put(Persist(HardState(1, "a"), (entry(ticket),), ticket))
-
-
-@pytest.fixture
-def logged(loop) -> Iterator[Logged]:
-    logged = Logged(loop)
-    yield logged
-    logged.store.gate.set()
-    logged.thread.stop(PATIENCE_S)
-
-
-def test_everything_pending_is_one_sync_and_one_ticket(loop, logged):
-    logged.put(1)
-    wait_until(lambda: logged.store.syncs == 1, "the first sync")
-    for ticket in range(2, 50):
-        logged.put(ticket)
-    assert logged.tickets == []
-    assert logged.thread.stalled_s > 0
-    logged.store.gate.set()
-    wait_until(lambda: logged.thread.pending_bytes == 0, "the writes")
-    wait_until(lambda: loop.run() or logged.tickets[-1:] == [49], "the last ticket")
-    assert logged.store.syncs == 2
-    assert logged.store.last_index == 49
-    assert logged.thread.stalled_s == 0
-
-
-def test_no_ticket_is_told_before_its_sync(loop, logged):
-    logged.put(1)
-    wait_until(lambda: logged.store.syncs == 1, "the sync")
-    loop.run()
-    assert logged.tickets == []
-
-
-def test_a_ticket_that_comes_while_one_is_told_is_told_too(loop, logged):
-    logged.store.gate.set()
-    logged.put(1)
-    wait_until(lambda: loop.posted, "the first ticket")
-
-    def more(ticket: int) -> None:
-        logged.tickets.append(ticket)
-        if ticket == 1:
-            logged.put(2)
-            wait_until(lambda: logged.thread.pending_bytes == 0, "the second write")
-            wait_until(lambda: logged.thread._persisted == 2, "its ticket")
-            wait_until(lambda: loop.posted, "the second post", timeout_s=5)
-
-    logged.thread._on_persisted = more
-    loop.run()
-    loop.run()
-    assert logged.tickets == [1, 2]
-
-
-def test_a_failed_write_is_final(loop, logged):
-    logged.store.failure = LogFailed("disk full")
-    logged.store.gate.set()
-    logged.put(1)
-    wait_until(lambda: loop.posted, "the failure")
-    loop.run()
-    logged.store.failure = None
-    logged.put(2)
-    assert logged.thread.stop(PATIENCE_S)
-    loop.run()
-    assert [str(failure) for failure in logged.failures] == ["disk full"]
-    assert logged.tickets == []
-    assert logged.store.syncs == 1
-
-
-def test_a_stop_writes_what_is_queued(loop, logged):
-    logged.store.gate.set()
-    for ticket in (1, 2, 3):
-        logged.put(ticket)
-    assert logged.thread.stop(PATIENCE_S)
-    assert logged.store.last_index == 3
 
 
 class Applier:

@@ -42,7 +42,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
     from raftdjango.conf import Settings
-    from raftdjango.node.lanes import LaneOwner, Peer
+    from raftdjango.node.calls import Peer
+    from raftdjango.node.lanes import LaneOwner
     from raftdjango.node.peers import PeerItem
     from raftdjango.node.signing import Signer, Standing
 
@@ -125,16 +126,21 @@ class Link:
         """Begin to carry."""
         self._loop = loop
         for lane in self.lanes:
-            lane.start()
+            lane.start(loop)
 
     def stop(self) -> None:
-        """Begin to end; the lanes' `join` waits for it."""
+        """End; what is queued is dropped."""
         for timer in (self._hold_timer, self._detour):
             if timer is not None:
                 timer.cancel()
         self._loop = None
         for lane in self.lanes:
             lane.stop()
+
+    def flush(self) -> None:
+        """Send what goes by lane now, rather than at the next turn of the loop."""
+        for lane in self.lanes:
+            lane.flush()
 
     # -- out -----------------------------------------------------------------------------------
 
@@ -158,13 +164,13 @@ class Link:
         self._sent_index = max(self._sent_index, item.entries[-1].index)
         if self._detour is not None:
             self._waiting.append(item)
-        elif self._exchanges and self.entries.outbox.idle:
+        elif self._exchanges and self.entries.idle:
             self._riding.append(item)
         else:
             self._by_lane(item)
 
     def _send_empty(self, item: AppendEntries) -> None:
-        if self._exchanges and self._detour is None and self.entries.outbox.idle:
+        if self._exchanges and self._detour is None and self.entries.idle:
             self._riding.append(item)
             return
         hold_s = self._hold_s()
@@ -189,7 +195,7 @@ class Link:
 
     def _by_lane(self, item: PeerItem) -> None:
         lane = self.control if isinstance(item, CONTROL) else self.entries
-        if dropped := lane.outbox.put(item):
+        if dropped := lane.put(item):
             self._on_dropped(self.peer.node_id, dropped)
 
     # -- in ------------------------------------------------------------------------------------
@@ -237,7 +243,7 @@ class Link:
     def reply(self, fragment: Fragment | None = None) -> Batch:
         """What rides in this answer: everything ready by now, within `RIDE_BYTES`."""
         riding, self._riding = self._riding, []
-        if self._held is not None and self._detour is None and self.entries.outbox.idle:
+        if self._held is not None and self._detour is None and self.entries.idle:
             riding.append(self._held)
             self._held = None
         fitting = _fitting(riding)

@@ -173,8 +173,8 @@ def _key(secret: str) -> bytes:
 class Signer:
     """Signs for one node in one group, and verifies what its peers signed.
 
-    `sign_request` and `verify_response` are called by the lanes' threads, the other two by the
-    loop; what they share is immutable or a counter of C.
+    `sign_request` and `verify_response` are called on the loop and by the threads that carry large
+    batches, the other two on the loop; what they share is immutable or a counter of C.
     """
 
     def __init__(

@@ -1,6 +1,6 @@
 """The way to a group's peers, and their way in: lanes out, `receive` in.
 
-Everything here runs on the loop except the `LaneOwner` methods, which the lanes' threads call.
+Everything here runs on the loop.
 Items are carried at most once and may be lost, reordered or late; Raft is made for that.
 
 Which way and when an item travels is the business of `links`; here is who may say what.
@@ -16,8 +16,8 @@ from google.protobuf.message import DecodeError
 
 from raftcore.errors import Malformed
 from raftdjango.node.batches import decode_batch, nodes_of
+from raftdjango.node.calls import Peer
 from raftdjango.node.forming import PeerRefused
-from raftdjango.node.lanes import Peer
 from raftdjango.node.links import Link
 from raftdjango.node.peer_pb2 import Batch, Forward, ForwardAnswer, Fragment, MemberFacts
 from raftdjango.node.signing import Signer
@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("raftdjango.node")
 
-JOIN_S = 0.2
 NOT_RAFT = (Forward, ForwardAnswer, MemberFacts)
 """Items that lead nobody: `Forming` judges messages of the core only."""
 
@@ -59,7 +58,6 @@ class Transport:
         self.forming = forming
         self.signer = Signer(group, node_id, settings.secret, settings.secret_fallbacks)
         self._receiver = receiver
-        self._loop: asyncio.AbstractEventLoop | None = None
         path = messages_path(group)
         self._links = {
             peer_id: Link(
@@ -75,18 +73,14 @@ class Transport:
 
     async def start(self) -> None:
         """Begin to carry."""
-        self._loop = asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
         for link in self._links.values():
-            link.start(self._loop)
+            link.start(loop)
 
     async def stop(self) -> None:
-        """End; what is queued is dropped.  A thread in a request ends when that does."""
-        lanes = [lane for link in self._links.values() for lane in link.lanes]
+        """End; what is queued is dropped."""
         for link in self._links.values():
             link.stop()
-        for lane in lanes:
-            await asyncio.to_thread(lane.join, JOIN_S)
-        self._loop = None
 
     # -- out -----------------------------------------------------------------------------------
 
@@ -97,7 +91,9 @@ class Transport:
             link.send(item)
 
     def flush(self) -> None:
-        """What is queued is with the lanes already."""
+        """Have what was sent leave with this turn of the loop."""
+        for link in self._links.values():
+            link.flush()
 
     # -- in ------------------------------------------------------------------------------------
 
@@ -159,7 +155,7 @@ class Transport:
             link.heard(allowed)
             self._receiver.on_batch(sender.node_id, allowed)
 
-    # -- LaneOwner: called from the lanes' threads ---------------------------------------------
+    # -- LaneOwner -----------------------------------------------------------------------------
 
     @property
     def standing(self) -> Standing:
@@ -171,31 +167,17 @@ class Transport:
         """The configuration this node would form from."""
         return self.forming.nodes
 
-    def delivered(self, sender: Standing, items: list[PeerItem]) -> None:
+    def delivered(self, sender: Standing, items: Sequence[PeerItem]) -> None:
         """A peer answered."""
-        link = self._links[sender.node_id]
-        if items or link.admitted != (sender, self.forming.revision):
-            self._on_loop(self._answered, sender, items)
-
-    def undelivered(self, to: str, items: Sequence[PeerItem]) -> None:
-        """A request failed."""
-        self._on_loop(self._receiver.on_undelivered, to, items)
-
-    def _on_loop(self, call: object, *args: object) -> None:
-        loop = self._loop
-        if loop is None:
-            return
-        try:
-            loop.call_soon_threadsafe(call, *args)  # type: ignore[arg-type]
-        except RuntimeError:
-            logger.debug("The loop has ended; what a peer said is dropped.")
-
-    def _answered(self, sender: Standing, items: list[PeerItem]) -> None:
         try:
             link = self._admit(sender)
         except PeerRefused:
             return
         self._deliver(link, sender, items)
+
+    def undelivered(self, to: str, items: Sequence[PeerItem]) -> None:
+        """A request failed."""
+        self._receiver.on_undelivered(to, items)
 
 
 def _parse(whole: bytes) -> Batch:

@@ -212,7 +212,7 @@ class Operations:
         try:
             self.row_count = self._run_statement(operation)
         finally:
-            self._schema.forget()
+            self._schema.refresh()
 
     # Blind ---------------------------------------------------------------------------------------
 

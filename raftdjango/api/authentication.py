@@ -12,10 +12,12 @@ from raftdjango.node.served import REQUEST_KEY
 from raftdjango.node.signing import SCHEME, SignatureRefused
 
 if TYPE_CHECKING:
+    from django.http import HttpRequest
     from rest_framework.request import Request
 
     from raftdjango.node.served import ServedGroup
     from raftdjango.node.signing import Envelope
+    from raftdjango.node.transport import Transport
 
 SIGNED = f"{SCHEME} "
 
@@ -34,45 +36,45 @@ class NodeIdentity:
         return f"node {self.node_id}"
 
 
-def group_of_request(request: Request) -> ServedGroup:
-    """The group in the request's path."""
-    # Past DRF's request, whose attributes cost ten times a dictionary's.
-    plain = request._request
-    groups = plain.META[REQUEST_KEY].node.groups
-    name = request.parser_context["kwargs"]["group"]
+def find_group(request: HttpRequest, name: str) -> ServedGroup:
+    """A group of the node that serves `request`."""
+    groups = request.META[REQUEST_KEY].node.groups
     try:
         return groups[name]  # type: ignore[no-any-return]
     except KeyError:
         raise unknown_group(name, list(groups)) from None
 
 
+def group_of_request(request: Request) -> ServedGroup:
+    """The group in the request's path."""
+    return find_group(request._request, request.parser_context["kwargs"]["group"])
+
+
+def verify(request: HttpRequest, transport: Transport) -> Envelope:
+    """The peer that signed `request`: header `Authorization: Raft ...`, over path and body.
+
+    Raises `SignatureRefused`.
+    """
+    header = request.META.get("HTTP_AUTHORIZATION", "")
+    if not header.startswith(SIGNED):
+        raise SignatureRefused("unsigned", "Only peers may ask this, signed as 'Raft 1 ...'.")
+    return transport.signer.verify_request(request.method or "", request.path, header, request.body)
+
+
 class PeerAuthentication(BaseAuthentication):
-    """Verifies the header `Authorization: Raft ...` over path and body."""
+    """A peer, by its signature."""
 
     def authenticate(self, request: Request) -> tuple[NodeIdentity, Envelope] | None:
         """The peer; None without such a header.  Raises `SignatureRefused`."""
         plain = request._request
-        header = plain.META.get("HTTP_AUTHORIZATION", "")
-        if not header.startswith(SIGNED):
+        if not plain.META.get("HTTP_AUTHORIZATION", "").startswith(SIGNED):
             return None
-        signer = group_of_request(request).transport.signer
-        envelope = signer.verify_request(plain.method or "", plain.path, header, plain.body)
+        envelope = verify(plain, group_of_request(request).transport)
         return NodeIdentity(envelope.sender.node_id, envelope), envelope
 
     def authenticate_header(self, request: Request) -> str:
         """The challenge of a 401."""
         return SCHEME
-
-
-class OnlyPeers(PeerAuthentication):
-    """As above, and nobody else: a request without the header is refused with its reason."""
-
-    def authenticate(self, request: Request) -> tuple[NodeIdentity, Envelope]:
-        """The peer.  Raises `SignatureRefused`."""
-        found = super().authenticate(request)
-        if found is None:
-            raise SignatureRefused("unsigned", "Only peers may ask this, signed as 'Raft 1 ...'.")
-        return found
 
 
 class StaffAuthentication(BasicAuthentication):
@@ -91,13 +93,3 @@ class StaffOrPeerAuthentication(StaffAuthentication):
     def authenticate(self, request: Request) -> tuple[Any, Any]:
         """The peer or the user.  Raises `SignatureRefused`."""
         return PeerAuthentication().authenticate(request) or super().authenticate(request)
-
-
-__all__ = [
-    "NodeIdentity",
-    "OnlyPeers",
-    "PeerAuthentication",
-    "StaffAuthentication",
-    "StaffOrPeerAuthentication",
-    "group_of_request",
-]

@@ -24,7 +24,12 @@ class BatchParser(BaseParser):
         parser_context: Mapping[str, Any] | None = None,
     ) -> Any:
         """The batch in `stream`; `Malformed` where there is none."""
-        try:
-            return Batch.FromString(stream.read())
-        except DecodeError as error:
-            raise Malformed(str(error)) from error
+        return parse(stream.read())
+
+
+def parse(body: bytes) -> Batch:
+    """A request's body as a batch; raises `Malformed`."""
+    try:
+        return Batch.FromString(body)
+    except DecodeError as error:
+        raise Malformed(str(error)) from error

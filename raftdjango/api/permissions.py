@@ -1,4 +1,4 @@
-"""Who may: members of the cluster, and staff."""
+"""Who may."""
 
 from __future__ import annotations
 
@@ -7,24 +7,11 @@ from typing import TYPE_CHECKING, Any
 from rest_framework.exceptions import NotAuthenticated
 from rest_framework.permissions import BasePermission
 
-from raftdjango.api.authentication import NodeIdentity, group_of_request
-from raftdjango.node.batches import nodes_of
+from raftdjango.api.authentication import NodeIdentity
 from raftdjango.node.served import REQUEST_KEY
 
 if TYPE_CHECKING:
     from rest_framework.request import Request
-
-
-class IsClusterMember(BasePermission):
-    """A node that proved who it is and may take part.  Raises `PeerRefused`, which says why not."""
-
-    def has_permission(self, request: Request, view: Any) -> bool:
-        """Whether the request comes from a member."""
-        if not isinstance(request.user, NodeIdentity):
-            return False
-        transport = group_of_request(request).transport
-        transport.admit(request.user.envelope.sender, lambda: nodes_of(request.data))
-        return True
 
 
 class IsStaffOrPeer(BasePermission):

@@ -1,4 +1,4 @@
-"""Protobuf out: one `peer.Batch`; refusals are JSON."""
+"""What people and scripts are answered in; peers are answered by `raftdjango.node.links`."""
 
 from __future__ import annotations
 
@@ -6,25 +6,6 @@ import json
 from typing import Any
 
 from rest_framework.renderers import BaseRenderer
-
-from raftdjango.node.links import Exchange
-
-
-class BatchRenderer(BaseRenderer):
-    """An `Exchange` to its reply, made at the last moment so that more can ride in it."""
-
-    media_type = "application/x-protobuf"
-    format = "protobuf"
-    charset = None
-    render_style = "binary"
-
-    def render(
-        self, data: Any, accepted_media_type: str | None = None, renderer_context: Any = None
-    ) -> bytes:
-        """The bytes of `data`: an `Exchange`, or a refusal's dictionary."""
-        if isinstance(data, Exchange):
-            return data.reply().SerializeToString()
-        return json.dumps(data).encode()
 
 
 class FactsRenderer(BaseRenderer):

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING, Any, Protocol
 from django.db import close_old_connections
 from django.urls import Resolver404, get_resolver
 
+from raftdjango.node.calls import CONTENT_TYPE
 from raftdjango.node.http_request import Answer, NodeRequest, Problem, split_target
 from raftdjango.node.links import Exchange
+from raftdjango.node.signing import RESPONSE_HEADER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +39,9 @@ COLD_MAX = 32
 
 ON_LOOP = frozenset({"messages", "live"})
 """Names of the views that never wait and touch no database."""
+
+
+_PROTOBUF = ("Content-Type", CONTENT_TYPE)
 
 
 class Pending(Protocol):
@@ -70,7 +75,7 @@ class Views:
             if match.url_name not in ON_LOOP:
                 return self._in_pool(match.func, request, match.kwargs, done)
             response = match.func(request, **match.kwargs)
-            if isinstance(response.data, Exchange):
+            if isinstance(response, Exchange):
                 return _Riding(response, done)
             return _rendered(response)
         except Resolver404:
@@ -115,16 +120,16 @@ class Views:
 class _Riding:
     """An exchange with a peer: answered when what the node makes of its batch can ride along."""
 
-    __slots__ = ("_done", "_exchange", "_response")
+    __slots__ = ("_done", "_exchange")
 
-    def __init__(self, response: Any, done: Done) -> None:
-        self._response, self._done = response, done
-        self._exchange: Exchange = response.data
-        self._exchange.when_settled(self._settled)
+    def __init__(self, exchange: Exchange, done: Done) -> None:
+        self._exchange, self._done = exchange, done
+        exchange.when_settled(self._settled)
 
     def _settled(self) -> None:
         try:
-            answer = _rendered(self._response)
+            body, seal = self._exchange.reply()
+            answer = Answer(200, (_PROTOBUF, (RESPONSE_HEADER, seal)), body)
         except Exception as error:
             answer = _failed(error)
         finally:

@@ -224,9 +224,14 @@ class Link:
 
     # -- answers -------------------------------------------------------------------------------
 
-    def open(self, items: Iterable[PeerItem], fragment: Fragment | None) -> Exchange:
-        """A request with `items` has come: until it is answered, what is ready for the peer rides."""
-        exchange = Exchange(self, fragment, owes=any(map(_has_entries, items)))
+    def open(
+        self, items: Iterable[PeerItem], fragment: Fragment | None, *, seal: Callable[[bytes], str]
+    ) -> Exchange:
+        """A request with `items` has come: until it is answered, what is ready for the peer rides.
+
+        `seal` gives the header that signs the answer.
+        """
+        exchange = Exchange(self, fragment, seal, owes=any(map(_has_entries, items)))
         if self._loop is not None:
             self._exchanges.append(exchange)
         return exchange
@@ -275,11 +280,14 @@ def _has_entries(item: PeerItem) -> bool:
 class Exchange:
     """A peer's request that has been taken in: `when_settled`, then `reply`, then `close`."""
 
-    __slots__ = ("_call", "_fragment", "_link", "_owes", "_wait")
+    __slots__ = ("_call", "_fragment", "_link", "_owes", "_seal", "_wait")
 
-    def __init__(self, link: Link, fragment: Fragment | None, *, owes: bool) -> None:
+    def __init__(
+        self, link: Link, fragment: Fragment | None, seal: Callable[[bytes], str], *, owes: bool
+    ) -> None:
         self._link = link
         self._fragment = fragment
+        self._seal = seal
         self._owes = owes
         self._call: Callable[[], None] | None = None
         self._wait: asyncio.Handle | None = None
@@ -305,9 +313,10 @@ class Exchange:
         else:
             self._wait = loop.call_soon(call)
 
-    def reply(self) -> Batch:
-        """What goes back."""
-        return self._link.reply(self._fragment)
+    def reply(self) -> tuple[bytes, str]:
+        """What goes back, and the header that signs it."""
+        body = self._link.reply(self._fragment).SerializeToString()
+        return body, self._seal(body)
 
     def close(self) -> None:
         """Nothing rides with this answer any more."""

@@ -58,7 +58,7 @@ class Transport:
         self.forming = forming
         self.signer = Signer(group, node_id, settings.secret, settings.secret_fallbacks)
         self._receiver = receiver
-        path = messages_path(group)
+        self._path = path = messages_path(group)
         self._links = {
             peer_id: Link(
                 settings,
@@ -97,10 +97,6 @@ class Transport:
 
     # -- in ------------------------------------------------------------------------------------
 
-    def admit(self, sender: Standing, nodes: Callable[[], Nodes] = tuple) -> None:
-        """Raise `PeerRefused` unless `sender` may take part; `nodes()` is what it would form from."""
-        self._admit(sender, nodes)
-
     def receive(self, envelope: Envelope, batch: Batch) -> Exchange:
         """Take a verified request in.
 
@@ -116,13 +112,19 @@ class Transport:
             if whole is not None:
                 batch = _parse(whole)
         items = decode_batch(batch)
-        exchange = link.open(items, fragment)
+        exchange = link.open(items, fragment, seal=lambda body: self.seal(200, body, envelope))
         try:
             self._deliver(link, sender, items)
         except BaseException:
             exchange.close()
             raise
         return exchange
+
+    def seal(self, status: int, body: bytes, request: Envelope) -> str:
+        """The header that signs the answer to `request`."""
+        return self.signer.sign_response(
+            status, self._path, body, request=request, sender=self.standing
+        )
 
     def _admit(self, sender: Standing, nodes: Callable[[], Nodes] = tuple) -> Link:
         link = self._links.get(sender.node_id)

@@ -100,7 +100,7 @@ def test_without_a_request_to_answer_everything_goes_by_lane() -> None:
 
 def test_answers_ride() -> None:
     wire = Wire()
-    wire.link.open([], None)
+    wire.link.open([], None, seal=str)
     answer = ForwardAnswer(proposal_id=b"p", result=ForwardAnswer.ACCEPTED)
     heartbeat = Heartbeat(1, "n1", 0, 1)
     wire.link.send(ack(1))
@@ -122,7 +122,7 @@ def test_facts_go_with_the_heartbeats_and_the_latest_says_all() -> None:
 
 def test_what_is_late_for_the_answer_goes_by_lane() -> None:
     wire = Wire()
-    exchange = wire.link.open([], None)
+    exchange = wire.link.open([], None, seal=str)
     assert wire.rode() == []
     wire.link.send(ack(1))
     assert not wire.by_lane()
@@ -134,7 +134,7 @@ def test_what_is_late_for_the_answer_goes_by_lane() -> None:
 
 def test_a_request_that_is_never_answered_holds_nothing_back() -> None:
     wire = Wire()
-    exchange = wire.link.open([], None)
+    exchange = wire.link.open([], None, seal=str)
     wire.link.send(ack(1))
     exchange.close()
     assert wire.by_lane() == [ack(1)]
@@ -143,7 +143,7 @@ def test_a_request_that_is_never_answered_holds_nothing_back() -> None:
 def test_a_request_with_entries_is_answered_with_their_acknowledgement() -> None:
     async def scenario() -> None:
         wire = Wire()
-        exchange = wire.link.open([entries(1)], None)
+        exchange = wire.link.open([entries(1)], None, seal=str)
         settled = asyncio.Event()
         exchange.when_settled(settled.set)
         await asyncio.sleep(0)
@@ -159,7 +159,7 @@ def test_a_request_with_entries_is_answered_with_their_acknowledgement() -> None
 def test_no_answer_waits_long_for_a_slow_disk() -> None:
     async def scenario() -> None:
         wire = Wire()
-        exchange = wire.link.open([entries(1)], None)
+        exchange = wire.link.open([entries(1)], None, seal=str)
         settled = asyncio.Event()
         exchange.when_settled(settled.set)
         await settled.wait()
@@ -174,14 +174,14 @@ def test_no_answer_waits_long_for_a_slow_disk() -> None:
 class TestEntries:
     def test_ride_while_the_lane_is_idle(self) -> None:
         wire = Wire()
-        wire.link.open([], None)
+        wire.link.open([], None, seal=str)
         wire.link.send(entries(1))
         assert wire.rode() == [entries(1)]
 
     def test_never_overtake_what_is_on_the_lane(self) -> None:
         wire = Wire()
         wire.link.send(entries(1))
-        wire.link.open([], None)
+        wire.link.open([], None, seal=str)
         wire.link.send(entries(2))
         assert wire.rode() == []
         assert wire.by_lane() == [entries(1), entries(2)], "still queued"
@@ -194,7 +194,7 @@ class TestEntries:
 
     def test_never_overtake_what_rode(self) -> None:
         wire = Wire()
-        wire.link.open([], None)
+        wire.link.open([], None, seal=str)
         wire.link.send(entries(1))
         wire.rode()
         wire.link.send(entries(2))
@@ -206,7 +206,7 @@ class TestEntries:
 
     def test_wait_for_no_answer_that_was_lost(self) -> None:
         wire = Wire()
-        wire.link.open([], None)
+        wire.link.open([], None, seal=str)
         wire.link.send(entries(1))
         wire.rode()
         wire.link.send(entries(2))
@@ -215,7 +215,7 @@ class TestEntries:
 
     def test_too_many_for_one_answer_follow_in_order(self) -> None:
         wire = Wire()
-        wire.link.open([], None)
+        wire.link.open([], None, seal=str)
         large = entries(2, bytes(links.RIDE_BYTES))
         for item in (entries(1), large, entries(3)):
             wire.link.send(item)
@@ -247,7 +247,7 @@ class TestCommitIndex:
         wire.lane_is_done()
         wire.link.send(commit(1))
         assert not wire.by_lane()
-        wire.link.open([], None)
+        wire.link.open([], None, seal=str)
         wire.link.heard([ack(1)])
         assert wire.rode() == [commit(1)]
         wire.loop.pass_time(links.HOLD_S)

@@ -19,6 +19,7 @@ from typing import Any
 
 from django.db import OperationalError
 
+from raftdjango.backends.sqlite3.tables import quote
 from raftdjango.client.socket import SocketClient
 from raftdjango.conf import Settings
 
@@ -291,7 +292,7 @@ def dump(path: Path) -> Dump:
         tables = ["sqlite_master", *(name for kind, name, _, _ in schema if kind == "table")]
         contents: Dump = {"columns": []}
         for name in tables:
-            cursor = connection.execute(f'SELECT * FROM "{name}"')
+            cursor = connection.execute(f"SELECT * FROM {quote(name)}")
             contents["columns"].append((name, [column[0] for column in cursor.description]))
             contents[name] = sorted(cursor.fetchall(), key=repr)
         # Where SQLite put the pages is its own business.

@@ -6,7 +6,8 @@ Imports the write-set and Django's SQL functions, and knows neither models nor s
 from __future__ import annotations
 
 from raftdjango.applier.database import open_database
-from raftdjango.applier.engine import Applied, Applier, LogEntry
+from raftdjango.applier.engine import Applier
+from raftdjango.applier.entries import Applied, LogEntry
 from raftdjango.applier.faults import (
     EnvironmentFault,
     Locked,

@@ -11,10 +11,11 @@ from __future__ import annotations
 import sqlite3
 import time
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from raftdjango.applier import commands, tables
+from raftdjango.applier.entries import Applied
 from raftdjango.applier.faults import (
     EnvironmentFault,
     Locked,
@@ -23,6 +24,7 @@ from raftdjango.applier.faults import (
     VerificationFailed,
     environment_fault,
 )
+from raftdjango.applier.groups import groups, light_group
 from raftdjango.applier.keys import forget_lost_sequences, sequences
 from raftdjango.applier.operations import SCHEMA, Operations
 from raftdjango.applier.outcomes import PRUNE_EVERY, Outcomes
@@ -32,7 +34,6 @@ from raftdjango.applier.statements import run_statement
 from raftdjango.applier.tables import STATE, AppliedState
 from raftdjango.writeset import (
     FormCluster,
-    MalformedCommand,
     Statement,
     Verdict,
     VerdictKind,
@@ -43,14 +44,16 @@ from raftdjango.writeset.digests import expected_digest
 from raftdjango.writeset.pinning import Pinning
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
+    from raftdjango.applier.entries import LogEntry
+    from raftdjango.applier.groups import Group
     from raftdjango.writeset import Body, Command
-
-    Group = list[tuple["LogEntry", Command | None]]
 
 PATIENCE_S = 5.0
 LOCK_POLL_S = 0.001
+WAL_PAGES = 1000
+"""From so many pages in SQLite's write-ahead log on, a COMMIT makes a checkpoint; its own default."""
 
 _ENTRY = "raftdjango_entry"
 _NESTED = "raftdjango_nested"
@@ -61,28 +64,6 @@ _WRITE_STATE = (
 
 _EXPIRED = Verdict(VerdictKind.EXPIRED)
 _SCHEMA_CONFLICT = Verdict(VerdictKind.CONFLICT, message=SCHEMA)
-
-
-@dataclass(frozen=True, slots=True)
-class LogEntry:
-    """A committed entry, as the applier needs it."""
-
-    index: int
-    term: int
-    time_ms: int
-    """Cluster time, stamped by the leader."""
-    command: bytes | None
-    """None: an entry of the protocol's own; only its place counts."""
-
-
-@dataclass(frozen=True, slots=True)
-class Applied:
-    """What became of one entry."""
-
-    index: int
-    proposal_id: bytes | None
-    verdict: Verdict | None
-    time_ms: int
 
 
 class Applier:
@@ -116,6 +97,7 @@ class Applier:
         self._foreign_keys: bool | None = None
         self._outcomes = Outcomes(self._cursor)
         self._alone = False
+        self._may_checkpoint = True
 
     @property
     def state(self) -> AppliedState:
@@ -128,7 +110,8 @@ class Applier:
             if self._nested:
                 tables.create_tables(self._connection)
             else:
-                self._begin(foreign_keys=False)
+                self._switch_foreign_keys(on=False)
+                self._lock()
                 tables.create_tables(self._connection)
                 self._cursor.execute("COMMIT")
         self._read_state()
@@ -149,7 +132,8 @@ class Applier:
         """
         done: list[Applied] = []
         try:
-            for group, foreign_keys in _groups(entries):
+            self._let_checkpoint(allowed=True)
+            for group, foreign_keys in groups(entries):
                 done += self._apply_group(group, foreign_keys=foreign_keys)
         except EnvironmentFault as fault:
             fault.applied = done
@@ -160,21 +144,47 @@ class Applier:
             raise failed from error
         return done
 
-    def _apply_group(self, group: Group, *, foreign_keys: bool | None) -> list[Applied]:
-        """Entries that share one COMMIT; an entry with statements comes alone."""
-        self._alone = foreign_keys is not None
+    def apply_at_once(self, entries: Sequence[LogEntry]) -> list[Applied] | None:
+        """Apply entries as `apply_batch` does, if that waits for nothing and is little work.
+
+        None: it would, or is not; nothing was done, and `apply_batch` takes the same entries.
+        No checkpoint is made meanwhile: every now and then `apply_batch` must be called for that.
+        """
+        group = light_group(entries, self._operations)
+        if group is None:
+            return None
         try:
-            self._begin(foreign_keys=bool(foreign_keys))
+            self._let_checkpoint(allowed=False)
+            self._switch_foreign_keys(on=False)
+            return self._commit(group) if self._try_begin() else None
+        except (sqlite3.Error, MemoryError) as error:
+            raise environment_fault(error, f"after entry {self._state.applied_index}") from error
+
+    def _let_checkpoint(self, *, allowed: bool) -> None:
+        """Whether a COMMIT may bring what is in SQLite's write-ahead log into the database file."""
+        if self._may_checkpoint is not allowed:
+            self._cursor.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES if allowed else 0}")
+            self._may_checkpoint = allowed
+
+    def _apply_group(self, group: Group, *, foreign_keys: bool | None) -> list[Applied]:
+        self._switch_foreign_keys(on=bool(foreign_keys))
+        self._lock()
+        return self._commit(group, alone=foreign_keys is not None)
+
+    def _commit(self, group: Group, *, alone: bool = False) -> list[Applied]:
+        """Entries that share the transaction begun; an entry with statements comes alone."""
+        self._alone = alone
+        try:
             done = self._attempt(group)
             try:
                 self._cursor.execute("COMMIT")
             except sqlite3.IntegrityError as error:
-                if foreign_keys is None:
+                if not alone:
                     raise
                 # What statements left to COMMIT.  The entry is alone in its transaction, so that
                 # this, too, depends on nothing else.
                 self._abandon()
-                self._begin(foreign_keys=True)
+                self._lock()
                 verdict = Verdict(VerdictKind.INTEGRITY_ERROR, message=str(error))
                 done = self._attempt(group, verdict)
                 self._cursor.execute("COMMIT")
@@ -200,11 +210,11 @@ class Applier:
         self._write(group[-1][0])
         return done
 
-    def _begin(self, *, foreign_keys: bool) -> None:
-        if self._foreign_keys is not foreign_keys:
-            self._cursor.execute(f"PRAGMA foreign_keys = {int(foreign_keys)}")
-            self._foreign_keys = foreign_keys
-        self._lock()
+    def _switch_foreign_keys(self, *, on: bool) -> None:
+        """SQLite's own checks; only between transactions."""
+        if self._foreign_keys is not on:
+            self._cursor.execute(f"PRAGMA foreign_keys = {int(on)}")
+            self._foreign_keys = on
 
     def _lock(self) -> None:
         """BEGIN, with patience for workers that hold the write lock."""
@@ -371,29 +381,3 @@ class Applier:
             (state.applied_index, state.applied_term, state.time_ms, state.schema_version),
         )
         self._next_state = state
-
-
-def _groups(entries: Sequence[LogEntry]) -> Iterator[tuple[Group, bool | None]]:
-    """Entries that may share a COMMIT, in order.  With an entry that may not comes what SQLite's
-    foreign keys must be for it; None: they are off and the entries are looked after here.
-    """
-    group: Group = []
-    for entry in entries:
-        try:
-            command = None if entry.command is None else decode_command(entry.command)
-        except MalformedCommand as error:
-            if group:
-                yield group, None
-            raise EnvironmentFault(f"Entry {entry.index} cannot be applied: {error}") from error
-        body = command.body if command is not None else None
-        if isinstance(body, WriteSet) and (
-            body.foreign_keys_off or any(type(each) is Statement for each in body.operations)
-        ):
-            if group:
-                yield group, None
-            yield [(entry, command)], not body.foreign_keys_off
-            group = []
-        else:
-            group.append((entry, command))
-    if group:
-        yield group, None

@@ -10,7 +10,7 @@ import sqlite3
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from raftdjango.applier.engine import Applied
+    from raftdjango.applier.entries import Applied
     from raftdjango.writeset import Verdict
 
 _SAME_EVERYWHERE = frozenset(

@@ -109,6 +109,11 @@ class Operations:
             return Verdict(VerdictKind.APPLIED, row_count=self.row_count, rows=tuple(self.rows))
         return _APPLIED
 
+    @property
+    def knows_schema(self) -> bool:
+        """Whether foreign keys were read since the schema changed last: that takes its time."""
+        return self._schema.is_read
+
     def plan(self, table: Table) -> Plan:
         """How to work on a table, kept until the schema changes."""
         if self._generation != self._schema.generation:

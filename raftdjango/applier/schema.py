@@ -85,6 +85,11 @@ class Schema:
         self._outgoing = None
         self._tables.clear()
 
+    @property
+    def is_read(self) -> bool:
+        """Whether the foreign keys of all tables are known."""
+        return self._outgoing is not None
+
     def outgoing(self, name: str) -> Sequence[ForeignKey]:
         """Foreign keys by which this table refers to others (or to itself)."""
         if self._outgoing is None:

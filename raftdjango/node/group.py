@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from raftcore.errors import TransferRefused
 from raftcore.messages import AppendEntries
 from raftcore.types import Role
-from raftdjango.node.applier_thread import ApplierThread
+from raftdjango.node.applier_runner import ApplierRunner
 from raftdjango.node.channel import Channel
 from raftdjango.node.consensus import Consensus, monotonic_ms
 from raftdjango.node.data_dir import with_cluster, write_identity
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from raftcore.effects import RoleChanged
-    from raftdjango.node.applier_thread import AppliedBatch
+    from raftdjango.node.applier_runner import AppliedBatch
     from raftdjango.node.opening import OpenedGroup
     from raftdjango.node.peers import PeerItem, PeerTransport, Receiver
 
@@ -99,7 +99,7 @@ class Group:
             on_failure=self._on_log_failure,
             name=f"raft-log-{self.name}",
         )
-        self.applier = ApplierThread(
+        self.applier = ApplierRunner(
             opened.applier,
             loop,
             members=opened.read_members,
@@ -176,7 +176,8 @@ class Group:
         if self._started:
             self._started = False
             await self.transport.stop()
-        await asyncio.to_thread(self.applier.stop, JOIN_S)
+        self.applier.stop()
+        await asyncio.to_thread(self.applier.join, JOIN_S)
         self.log.stop()
         disk_answers = await asyncio.to_thread(self.log.join, JOIN_S)
         if not self._closed:

@@ -45,6 +45,13 @@ DISK_STALL_S = 5.0
 LOG_HERE_ENTRIES_MAX = 16
 """Entries that the event loop itself writes in one batch; with more, it has better things to do."""
 LOG_HERE_BYTES_MAX = 64 * 1024
+APPLY_HERE_ENTRIES_MAX = 8
+"""Entries that the event loop itself applies in one batch."""
+APPLY_HERE_BYTES_MAX = 16 * 1024
+"""Hundreds of rows at most: a few milliseconds."""
+APPLY_HERE_IN_A_ROW = 64
+"""Batches that the event loop applies until the thread gets one, and with it the checkpoint of
+SQLite's write-ahead log if that is due."""
 SLOW_S = 0.01
 """Work that took the event loop longer than this is given to threads for a while."""
 FAST_AGAIN_COUNT = 8

@@ -15,12 +15,8 @@ import time
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
-from raftdjango.node.limits import (
-    FAST_AGAIN_COUNT,
-    LOG_HERE_BYTES_MAX,
-    LOG_HERE_ENTRIES_MAX,
-    SLOW_S,
-)
+from raftdjango.node.limits import LOG_HERE_BYTES_MAX, LOG_HERE_ENTRIES_MAX
+from raftdjango.node.pace import Pace
 
 if TYPE_CHECKING:
     import asyncio
@@ -62,7 +58,7 @@ class LogWriter:
         """The last ticket that the thread made durable."""
         self._posted = False
         self._ended = False
-        self._slow_for = 0
+        self._pace = Pace()
         self._busy_since = 0.0
         self._put_bytes = 0
         self._done_bytes = 0
@@ -140,7 +136,7 @@ class LogWriter:
     def _may_write_here(self) -> bool:
         return (
             self._is_thread_idle
-            and not self._slow_for
+            and self._pace.is_fast
             and sum(len(effect.entries) for effect in self._waiting) <= LOG_HERE_ENTRIES_MAX
             and _size(self._waiting) <= LOG_HERE_BYTES_MAX
         )
@@ -211,10 +207,7 @@ class LogWriter:
         self._done_bytes += size
         # A large batch takes its time on any disk: it says nothing.
         if size <= LOG_HERE_BYTES_MAX:
-            if self._now() - begun > SLOW_S:
-                self._slow_for = FAST_AGAIN_COUNT
-            elif self._slow_for:
-                self._slow_for -= 1
+            self._pace.took(self._now() - begun)
 
 
 def _size(batch: Sequence[Persist]) -> int:

@@ -56,7 +56,7 @@ class OpenedGroup:
     members: tuple[MemberRow, ...] = field(default=())
 
     def read_members(self) -> tuple[MemberRow, ...]:
-        """The members as the database has them now; called on the applier's thread."""
+        """The members as the database has them now; called by whoever applies."""
         return read_members(self.connection)
 
     def close(self) -> None:

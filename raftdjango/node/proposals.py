@@ -23,7 +23,7 @@ from raftdjango.node.limits import WAITING_BYTES_MAX, WAITING_PROPOSALS_MAX
 
 if TYPE_CHECKING:
     from raftdjango.applier import Applied
-    from raftdjango.node.applier_thread import AppliedBatch
+    from raftdjango.node.applier_runner import AppliedBatch
 
 SWEEP_S = 0.05
 """How often deadlines and repeats are looked at, while anything waits."""

@@ -156,11 +156,15 @@ def _play(node: Replica, plan: list[tuple[object, ...]]) -> tuple[list[LogEntry]
     return log, done
 
 
-def _replay(node: Replica, log: list[LogEntry], borders: list[int]) -> list[Applied]:
+def _replay(
+    node: Replica, log: list[LogEntry], borders: list[int], *, at_once: bool = False
+) -> list[Applied]:
     done: list[Applied] = []
     edges = [0, *sorted({border for border in borders if border < len(log)}), len(log)]
     for start, end in itertools.pairwise(edges):
-        done += node.applier.apply_batch(log[start:end])
+        batch = log[start:end]
+        applied = node.applier.apply_at_once(batch) if at_once else None
+        done += node.applier.apply_batch(batch) if applied is None else applied
         # As after a restart: nothing that an applier remembers may matter.
         if end % 2:
             node.applier = Applier(node.connection)
@@ -174,19 +178,21 @@ def _replay(node: Replica, log: list[LogEntry], borders: list[int]) -> list[Appl
     st.lists(st.integers(1, 30), max_size=6),
 )
 def test_one_log_with_different_batch_borders(plan, borders):
-    first, second, third = (Replica(*SCHEMA, *ROWS) for _ in range(3))
+    first, second, third, fourth = (Replica(*SCHEMA, *ROWS) for _ in range(4))
     try:
         log, expected = _play(first, plan)
         assert _replay(second, log, borders) == expected
         assert third.applier.apply_batch(log) == expected
+        assert _replay(fourth, log, [*range(len(log))], at_once=True) == expected
         assert second.dump() == first.dump()
         assert third.dump() == first.dump()
+        assert fourth.dump() == first.dump()
         names = [*user_tables(first.connection), "raftdjango_outcome", "raftdjango_state"]
         digest = tables_digest(first.connection, names)
         assert tables_digest(third.connection, names) == digest
         assert not first.select("PRAGMA integrity_check")[1:]
     finally:
-        for node in (first, second, third):
+        for node in (first, second, third, fourth):
             node.connection.close()
 
 

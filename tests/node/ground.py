@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from raftdjango.applier import Applied
-from raftdjango.node.applier_thread import AppliedBatch
+from raftdjango.node.applier_runner import AppliedBatch
 from raftdjango.node.intake import Placement, Refused
 from raftdjango.node.proposals import Proposals
 from raftdjango.writeset import Verdict, VerdictKind

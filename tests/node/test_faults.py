@@ -31,12 +31,12 @@ def test_a_database_that_fails_stops_applying_and_says_so(cluster):
     client = cluster.client("n1")
     version = make_table(client)
     group = cluster.nodes["n1"].groups[GROUP]
-    apply_batch = group.applier._applier.apply_batch
+    applier = group.applier._applier
 
     def fail(entries):
         raise EnvironmentFault("disk I/O error")
 
-    group.applier._applier.apply_batch = fail
+    applier.apply_batch = applier.apply_at_once = fail
     with pytest.raises(CommitUncertain, match="disk I/O error"):
         client.propose(*command(insert(version, 1, "x"), client=client), timeout_s=PATIENCE_S)
     with pytest.raises(ClusterUnavailable, match="stopped applying: disk I/O error"):
@@ -45,7 +45,7 @@ def test_a_database_that_fails_stops_applying_and_says_so(cluster):
     assert not status["ready"]
     assert "disk I/O error" in status["not_ready_reason"]
     # The cause is mended.  Only a restart goes on, and with the very entry that failed.
-    group.applier._applier.apply_batch = apply_batch
+    del applier.apply_batch, applier.apply_at_once
     assert cluster.rows("n1") == []
     cluster.crash("n1")
     cluster.start("n1")

@@ -1,0 +1,93 @@
+"""Which entries may share a COMMIT, and which are so little work that a caller may wait for them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from raftdjango.applier.faults import EnvironmentFault, Refused
+from raftdjango.applier.outcomes import PRUNE_EVERY
+from raftdjango.writeset import (
+    BlindDelete,
+    BlindUpdate,
+    Delete,
+    MalformedCommand,
+    Statement,
+    Update,
+    WriteSet,
+    decode_command,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from raftdjango.applier.entries import LogEntry
+    from raftdjango.applier.operations import Operations
+    from raftdjango.writeset import Command, Operation
+
+    Group = list[tuple[LogEntry, Command | None]]
+
+
+def groups(entries: Sequence[LogEntry]) -> Iterator[tuple[Group, bool | None]]:
+    """Entries that may share a COMMIT, in order.  With an entry that may not comes what SQLite's
+    foreign keys must be for it; None: they are off and the entries are looked after here.
+    """
+    group: Group = []
+    for entry in entries:
+        try:
+            command = None if entry.command is None else decode_command(entry.command)
+        except MalformedCommand as error:
+            if group:
+                yield group, None
+            raise EnvironmentFault(f"Entry {entry.index} cannot be applied: {error}") from error
+        body = command.body if command is not None else None
+        if isinstance(body, WriteSet) and (
+            body.foreign_keys_off or any(type(each) is Statement for each in body.operations)
+        ):
+            if group:
+                yield group, None
+            yield [(entry, command)], not body.foreign_keys_off
+            group = []
+        else:
+            group.append((entry, command))
+    if group:
+        yield group, None
+
+
+def light_group(entries: Sequence[LogEntry], operations: Operations) -> Group | None:
+    """The entries, if one COMMIT does and the work is bounded by their size; else None.
+
+    It is not where old outcomes are pruned, the schema is to be read anew, or keys are removed:
+    SQLite looks for children of a key in whatever way it finds.
+    """
+    light: Group | None = None
+    try:
+        for group, foreign_keys in groups(entries):
+            if light is not None or foreign_keys is not None:
+                return None
+            light = group
+        for entry, command in light or ():
+            if entry.index % PRUNE_EVERY == 0:
+                return None
+            if command is None or not isinstance(command.body, WriteSet):
+                continue
+            write_set = command.body
+            if write_set.expected_digest or not operations.knows_schema:
+                return None
+            if any(_removes_keys(each, operations) for each in write_set.operations):
+                return None
+    except (EnvironmentFault, Refused):
+        return None  # As the full way will say.
+    return light
+
+
+def _removes_keys(operation: Operation, operations: Operations) -> bool:
+    """Whether rows that others may refer to lose a key."""
+    if isinstance(operation, (Delete, BlindDelete)):
+        return bool(operations.plan(operation.table).incoming)
+    if isinstance(operation, (Update, BlindUpdate)):
+        plan = operations.plan(operation.table)
+        own = len(plan.table.columns)  # Behind them are generated columns: anything may change those.
+        changed = {place for place, _ in operation.changes} if plan.incoming else ()
+        keys = (place for link in plan.incoming for place in link.positions)
+        return any(place in changed or place >= own for place in keys)
+    return False

@@ -35,6 +35,11 @@ class MemoryLog:
         """Bytes of data held."""
         return sum(len(entry.data) for entry in self._entries)
 
+    @property
+    def content_bytes(self) -> int:
+        """The same: nothing is kept free."""
+        return self.size_bytes
+
     def term(self, index: int) -> int:
         """Term of the entry at `index`, 0 for index 0."""
         if index == 0:

@@ -37,6 +37,8 @@ class Recovered:
     """Where its next frame goes."""
     size: int = 0
     """Size of that segment's file."""
+    content_bytes: int = 0
+    """Of all frames."""
 
 
 def recover(folder: SegmentFolder, disk: Disk) -> Recovered:
@@ -98,9 +100,9 @@ def _replay(path: Path, content: bytes, state: Recovered) -> None:
         payload, previous, crc = frame
         if previous != state.chain:
             raise LogDamaged(path, offset, "a record is missing before this one")
+        length = FRAME_OVERHEAD_BYTES + len(payload)
         try:
             record = decode_record(payload)
-            length = FRAME_OVERHEAD_BYTES + len(payload)
             if record.terms:
                 first = record.first_index
                 index.replace_from(first, record.terms, record.kinds)
@@ -111,6 +113,7 @@ def _replay(path: Path, content: bytes, state: Recovered) -> None:
             state.hard_state = hard_state
         state.chain = crc
         offset += length
+        state.content_bytes += length
     state.offset = offset
 
 

@@ -48,6 +48,7 @@ class WriteAheadLog:
         self._sequence = state.sequence
         self._offset = state.offset
         self._size = state.size
+        self._content_bytes = state.content_bytes
         self._file: io.FileIO | None = None
 
     @classmethod
@@ -101,6 +102,11 @@ class WriteAheadLog:
     def size_bytes(self) -> int:
         """What the log takes on the disk, the segment made ahead included."""
         return self._folder.size_bytes
+
+    @property
+    def content_bytes(self) -> int:
+        """What has been written to it; `size_bytes` also has what is kept free for what will be."""
+        return self._content_bytes
 
     def term(self, index: int) -> int:
         """Term of the entry at `index`, 0 for index 0."""
@@ -185,6 +191,7 @@ class WriteAheadLog:
             self._hard_state_pending = False
         self._chain = crc
         self._offset += len(frame)
+        self._content_bytes += len(frame)
 
     def _begin_segment(self, bytes_min: int) -> None:
         first = self._pending[0].index if self._pending else self._index.last_index + 1

@@ -15,7 +15,8 @@ GAUGES = {
     "commit_index": "Last log index known to be committed.",
     "applied_index": "Last log index that the local database shows.",
     "last_index": "Last log index on this node.",
-    "log_bytes": "Size of the log on disk.",
+    "log_bytes": "What has been written to the log.",
+    "log_disk_bytes": "Size of the log on disk, with the room that is kept free for what will come.",
     "cluster_time_ms": "Cluster time as this node estimates it.",
 }
 """Numbers of `status`, exported where the status has them."""

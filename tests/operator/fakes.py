@@ -19,6 +19,7 @@ LEADER_STATUS: dict[str, Any] = {
     "commit_index": 123456,
     "applied_index": 123450,
     "log_bytes": 3 * 1024 * 1024,
+    "log_disk_bytes": 32 * 1024 * 1024,
     "members_told_ms": 0,
     "members": [
         {

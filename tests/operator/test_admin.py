@@ -48,7 +48,7 @@ class ClusterPageTests(TestCase):
             "Term 7",
             "Commit index 123456",
             "Applied index 123450",
-            "Log 3.0\xa0MB".replace("\xa0", " "),
+            "Log 3.0 MB (32.0 MB on disk)",
             "n1 this machine in step leader http://127.0.0.1:7001",
             "n2 behind follower http://127.0.0.1:7002 120000 3456 40 ms ago",
             "n3 does not answer follower",

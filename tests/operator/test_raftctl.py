@@ -38,7 +38,10 @@ def test_table_shows_all_facts() -> None:
     assert lines[0] == "cluster 5f0c7d1e9a, group default"
     assert lines[1] == "asked n1, leader in term 7; leader: n1"
     assert lines[2] == "commit index 123,456, applied index 123,450"
-    assert lines[3] == "log 3.0 MB; this version does not compact it"
+    assert lines[3] == (
+        "log 3.0 MB, 32.0 MB on disk with the room kept free for more; "
+        "this version does not compact it"
+    )
     first, second, third = (line.split() for line in lines[-3:])
     assert first[:4] == ["*", "n1", "http://127.0.0.1:7001", "leader"]
     assert first[-2:] == ["in", "step"]

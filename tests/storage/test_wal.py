@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import shutil
 import threading
+from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -55,6 +57,20 @@ def test_writing_never_changes_the_size_of_a_segment(tmp_path: Path) -> None:
     assert len(list(tmp_path.glob("*.wal"))) > 3
     assert log.size_bytes == SMALL_SEGMENT * len(list(tmp_path.glob("*.wal")))
     log.close()
+
+
+def test_what_is_in_it_is_told_apart_from_what_is_kept_free(tmp_path: Path) -> None:
+    log = open_log(tmp_path)
+    assert log.content_bytes == 0
+    sizes = []
+    for index in range(1, 60):  # several segments
+        write(log, [entry(index, data=bytes(200))])
+        sizes.append(log.content_bytes)
+    assert all(200 < after - before < 300 for before, after in pairwise(sizes))
+    log.close()
+    with closing(open_log(tmp_path)) as again:
+        assert again.content_bytes == sizes[-1]
+        assert again.size_bytes > again.content_bytes
 
 
 def test_a_segment_is_made_ahead_and_taken_when_the_first_is_full(tmp_path: Path) -> None:

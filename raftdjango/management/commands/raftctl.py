@@ -74,7 +74,11 @@ class Command(BaseCommand):
             f"applied index {_number(status.get('applied_index'))}",
         ]
         if (size := status.get("log_bytes")) is not None:
-            lines.append(f"log {_size(size)}; this version does not compact it")
+            on_disk = status.get("log_disk_bytes") or size
+            lines.append(
+                f"log {_size(size)}, {_size(on_disk)} on disk with the room kept free for more; "
+                "this version does not compact it"
+            )
         if reason := status.get("not_ready_reason"):
             lines.append(self.style.ERROR(f"{status.get('node')} is not ready: {reason}"))
         headings = ["", "node", "address", "role", "match", "lag", "last contact", "health"]

@@ -19,6 +19,14 @@ class TestDumpdata(TestCase):
         assert "auth.group" in models
         assert not [model for model in models if model.startswith("raftdjango.")]
 
+    def test_the_application_by_name(self) -> None:
+        """All its tables, and no complaint about the model that has none."""
+        for names in (["raftdjango"], ["raftdjango.Cluster", "raftdjango.State"]):
+            for manager in ([], ["--all"]):
+                output = io.StringIO()
+                call_command("dumpdata", *names, *manager, stdout=output)
+                assert "raftdjango.state" in {row["model"] for row in json.loads(output.getvalue())}
+
     def test_what_is_asked_for_by_name(self) -> None:
         output = io.StringIO()
         call_command("dumpdata", "raftdjango.State", stdout=output)

@@ -141,7 +141,7 @@ class _Wire(asyncio.Protocol):
         self._body: list[bytes] = []
         self._size = 0
         self._keep_alive = False
-        self._complete = False
+        self._complete = 0
         self.lost = False
 
     def write(self, data: bytes) -> None:
@@ -169,8 +169,10 @@ class _Wire(asyncio.Protocol):
             return
         if self._size > RESPONSE_BYTES_MAX:
             self._owner.broken(self, ConnectionError("the answer is too long"))
+        elif self._complete > 1:
+            self._owner.broken(self, ConnectionError("more than one answer"))
         elif self._complete:
-            self._complete = False
+            self._complete = 0
             status = self._parser.get_status_code()
             answer = PeerAnswer(status, self._headers, b"".join(self._body))
             self._headers, self._body, self._size = {}, [], 0
@@ -186,7 +188,7 @@ class _Wire(asyncio.Protocol):
         self._body.append(data)
 
     def on_message_complete(self) -> None:
-        self._complete = True
+        self._complete += 1
 
 
 @lru_cache(maxsize=1)

@@ -146,7 +146,8 @@ def test_what_comes_back_is_what_the_driver_would_give(
 def test_columns_come_back_in_the_order_asked_for() -> None:
     table = Table("t", ("id", "a", "b"), (0,))
     asked = ["computed", "b", "a"]
-    operation = blind.insert_operation(table, (0, 1), [1, "x"], asked)
+    shape = blind.InsertShape(table, (0, 1), (0,))
+    operation = blind.insert_operation(shape, [1, "x"], asked)
     assert operation
     answered = [
         *(table.columns[place] for place in operation.returning),
@@ -157,8 +158,13 @@ def test_columns_come_back_in_the_order_asked_for() -> None:
 
 def test_a_row_whose_key_is_not_known_is_executed() -> None:
     table = Table("t", ("id", "a"), (0,))
-    assert blind.insert_operation(table, (1,), ["x"], []) is None
-    assert blind.insert_operation(table, (0, 1), [None, "x"], []) is None
+    raw = sqlite3.connect(":memory:")
+    assert blind.insert_shape(raw, table, ["a"]) is None
+    shape = blind.insert_shape(raw, table, ["a", "id"])
+    raw.close()
+    assert shape == (table, (1, 0), (1,))
+    assert blind.insert_operation(shape, ["x", None], []) is None
+    assert blind.insert_operation(shape, ["x", 1], []) is not None
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from raftdjango.writeset.pinning import Pinning
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from raftdjango.backends.sqlite3.blind import InsertShape, Quoted
     from raftdjango.backends.sqlite3.locked import LockedConnection
     from raftdjango.writeset import Row, Value
 
@@ -46,6 +47,12 @@ class Capture:
         self.specs: dict[int, TableSpec] = {}
         """Specs by the number that journal rows carry; a table has several over a migration."""
         self._spec_cache: dict[str, TableSpec] = {}
+        self.schema_version: int | None = None
+        """A replicated schema version that no spec is older than; None: not asked yet."""
+        self.insert_shapes: dict[tuple[str, tuple[str, ...]], InsertShape | None] = {}
+        """By table and columns, what is known of such INSERTs under the present specs."""
+        self.quoted: dict[str, Quoted] = {}
+        """By table, how its names stand in SQL under the present specs."""
         self._wanted: dict[str, None] = {}
         self._width = WIDTH_MIN
         self._cookie = -1
@@ -159,9 +166,24 @@ class Capture:
             self._made_triggers = False
         self.installed.clear()
         self.specs.clear()
-        self._spec_cache.clear()
+        self._forget_specs()
         self._wanted.clear()
         self._cookie = self.cookie()
+
+    def _forget_specs(self) -> None:
+        self._spec_cache.clear()
+        self.insert_shapes.clear()
+        self.quoted.clear()
+        self.schema_version = None
+
+    def pin_schema_version(self, version: int) -> None:
+        """Outside a transaction: note a schema version that was read just now.
+
+        Specs of an older schema are forgotten after it was read, not before: so a spec may be of a
+        newer schema than the version says, which is a conflict at apply, and never of an older one.
+        """
+        self.follow_schema()
+        self.schema_version = version
 
     # -- triggers -------------------------------------------------------------------------------
 
@@ -229,18 +251,18 @@ class Capture:
                     self.connection.execute(f"DROP TRIGGER temp.{quote(name)}")
             self.installed.clear()
             self._changed = True
-        self._spec_cache.clear()
+        self._forget_specs()
 
     def schema_changed(self) -> None:
         """In a transaction, after DDL: what was read about tables no longer holds."""
-        self._spec_cache.clear()
+        self._forget_specs()
         self._changed = True
 
     def undone(self) -> None:
         """After ROLLBACK or ROLLBACK TO: read what of the bookkeeping was undone with it."""
         if not self._changed:
             return
-        self._spec_cache.clear()
+        self._forget_specs()
         self.installed.clear()
         for name in self._trigger_names():
             number = re.fullmatch(rf"{TRIGGER_PREFIX}(\d+)_insert", name)

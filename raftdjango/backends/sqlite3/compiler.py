@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import sqlite3
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import EmptyResultSet
+from django.db.models import AutoField, BigAutoField, SmallAutoField
 from django.db.models.sql import compiler
 from django.db.models.sql.compiler import SQLAggregateCompiler
 from django.db.models.sql.constants import MULTI, NO_RESULTS, ROW_COUNT
@@ -25,8 +27,10 @@ from raftdjango.backends.sqlite3.for_update import lock_rows_read
 from raftdjango.backends.sqlite3.key_source import draw_keys
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from raftdjango.backends.sqlite3.replication import Replication
-    from raftdjango.writeset import BlindInsert
+    from raftdjango.writeset import BlindInsert, Table, Verdict
 
 __all__ = [
     "SQLAggregateCompiler",
@@ -40,12 +44,11 @@ DRAWS_MAX = 10
 """How often keys are drawn for one statement before a collision is reported."""
 ANSWERS = frozenset({ROW_COUNT, NO_RESULTS})
 """What may be asked of a blind statement."""
-
-
-class AssignedKey(int):
-    """A key drawn for a row; no field may convert it."""
-
-    __slots__ = ()
+SCHEMA_ATTEMPTS = 3
+"""How often a blind statement is made anew for a schema that moved, before it is executed here."""
+ORDINARY_KEYS = frozenset({AutoField, BigAutoField, SmallAutoField})
+PLAIN = frozenset({type(None), bool, int, float, str, bytes})
+"""Types of values that can be nothing but a parameter."""
 
 
 class SQLCompiler(compiler.SQLCompiler):
@@ -74,136 +77,135 @@ class SQLInsertCompiler(_TextOnce, compiler.SQLInsertCompiler):
 
     connection: Any
     query: Any
-    _keys: dict[int, AssignedKey]
+    _key_field: Any = None
+    """Whose values this statement leaves to the database; the last of its fields from then on."""
+    _keys: Sequence[int] = ()
+    """Drawn for it, one for each object."""
     _rows: tuple[list[Any], list[list[Any]]] | None = None
     """Fields and parameters of the SQL made last, when it holds nothing but values."""
 
     def execute_sql(self, returning_fields: Any = None) -> Any:  # type: ignore[override]
         """Insert the rows, with keys of our own where the database would choose them."""
-        self._keys = {}
-        key_field = self._field_without_key()
-        if key_field is None:
-            return self._insert(returning_fields)
-        self.query.fields = [*self.query.fields, key_field]
-        goes_blind = self.query.on_conflict is None and self._replication.in_true_autocommit()
+        replication: Replication = self.connection.replication
+        autocommit = replication.in_true_autocommit()
+        self._key_field = self._field_without_key()
+        self._keys = ()
+        if self._key_field is None:
+            return self._insert(returning_fields, autocommit=autocommit)
+        self.query.fields = [*self.query.fields, self._key_field]
+        goes_blind = autocommit and self.query.on_conflict is None
         for draws_left in reversed(range(DRAWS_MAX)):
-            self._draw(key_field, probe=not goes_blind)
+            self._draw(probe=not goes_blind)
             try:
-                return self._insert(returning_fields)
+                return self._insert(returning_fields, autocommit=autocommit)
             except IntegrityError as error:
-                if not draws_left or not self._is_collision(error, key_field):
+                if not draws_left or not self._is_collision(error):
                     raise
             # Somebody chose one of these keys himself.  Look before the next draw.
             goes_blind = False
         raise AssertionError("unreachable")  # pragma: no cover
 
-    @property
-    def _replication(self) -> Replication:
-        replication: Replication = self.connection.replication
-        return replication
-
     def _field_without_key(self) -> Any:
         """The auto field whose values this statement leaves to the database."""
         field = self.query.get_meta().auto_field
-        if field is None or field in self.query.fields:
+        if field is None or any(field is given for given in self.query.fields):
             return None
         # A subclass may store something else, which SQLite does not count up.
-        return field if field.db_type(self.connection) == "integer" else None
+        ordinary = type(field) in ORDINARY_KEYS or field.db_type(self.connection) == "integer"
+        return field if ordinary else None
 
-    def _draw(self, field: Any, *, probe: bool) -> None:
-        objects = self.query.objs
+    def _draw(self, *, probe: bool) -> None:
         table = self.query.get_meta().db_table
-        keys = draw_keys(self.connection, table, field.column, len(objects), probe=probe)
-        self._keys = {id(o): AssignedKey(key) for o, key in zip(objects, keys, strict=True)}
+        count = len(self.query.objs)
+        self._keys = draw_keys(self.connection, table, self._key_field.column, count, probe=probe)
 
-    def _is_collision(self, error: IntegrityError, field: Any) -> bool:
-        return str(error).endswith(f": {self.query.get_meta().db_table}.{field.column}")
-
-    def pre_save_val(self, field: Any, obj: Any) -> Any:
-        """The value of a field, before it is prepared."""
-        # Not through the object, whose key must stay unset if the statement fails.
-        if self._keys and field is self.query.fields[-1]:
-            return self._keys[id(obj)]
-        return super().pre_save_val(field, obj)
-
-    def prepare_value(self, field: Any, value: Any) -> Any:
-        """The value as it is stored."""
-        if type(value) is AssignedKey:
-            return int(value)
-        return super().prepare_value(field, value)
+    def _is_collision(self, error: IntegrityError) -> bool:
+        return str(error).endswith(f": {self.query.get_meta().db_table}.{self._key_field.column}")
 
     def assemble_as_sql(self, fields: Any, value_rows: Any) -> Any:
-        """Placeholders and parameters; remembered when there is nothing but values."""
+        """Placeholders and parameters, with the keys drawn; remembered when all are values."""
+        if self._keys:
+            # Here, and not through the objects, whose keys must stay unset if the statement fails;
+            # and behind the field, which may not convert them.
+            assert fields[-1] is self._key_field
+            value_rows = [[*row[:-1], key] for row, key in zip(value_rows, self._keys, strict=True)]
+        if fields[0] is not None and _nothing_but_values(fields, value_rows):
+            param_rows = [list(row) for row in value_rows]
+            # A copy: the caller goes on to append to it.
+            self._rows = (list(fields), list(param_rows))
+            return [("%s",) * len(fields)] * len(param_rows), param_rows
         placeholder_rows, param_rows = super().assemble_as_sql(fields, value_rows)
         plain = ("%s",) * len(fields)
         literal = fields[0] is not None and all(
             tuple(placeholders) == plain and len(parameters) == len(plain)
             for placeholders, parameters in zip(placeholder_rows, param_rows, strict=True)
         )
-        # A copy: the caller goes on to append to it.
         self._rows = (list(fields), list(param_rows)) if literal else None
         return placeholder_rows, param_rows
 
-    def _insert(self, returning_fields: Any) -> Any:
-        self.returning_fields = returning_fields
+    def _insert(self, returning_fields: Any, *, autocommit: bool) -> Any:
         self._rows = None
-        self._made = self.as_sql()
-        autocommit = self._replication.in_true_autocommit()
-        operations = self._operations(in_block=not autocommit)
-        if operations and autocommit:
-            self._made = None
-            return self._insert_blind(operations)
-        result = super().execute_sql(returning_fields)
-        if operations:
-            self._replication.note_blind_candidate(replace(operations[0], expected_rows=1))
-        return result
+        if not autocommit:
+            result = super().execute_sql(returning_fields)
+            self._note_candidate()
+            return result
+        self.returning_fields = returning_fields
+        made = self.as_sql()
+        for _ in range(SCHEMA_ATTEMPTS):
+            operations = self._operations()
+            if not operations:
+                break
+            verdict = self.connection.replication.propose_blind(operations)
+            if verdict is not None:
+                return self._answer(operations[0].table, verdict)
+        self._made = made
+        return super().execute_sql(returning_fields)
 
-    def _operations(self, *, in_block: bool) -> list[BlindInsert]:
+    def _note_candidate(self) -> None:
+        """Tell the block just written in that this statement could have gone blind."""
+        replication: Replication = self.connection.replication
+        if len(self.query.objs) == 1 and replication.may_be_only_statement():
+            for operation in self._operations(in_block=True):
+                replication.note_blind_candidate(replace(operation, expected_rows=1))
+
+    def _operations(self, *, in_block: bool = False) -> tuple[BlindInsert, ...]:
         """The rows as blind operations; empty if the statement needs executing."""
         if self._rows is None or self.query.on_conflict is not None:
-            return []
+            return ()
         fields, rows = self._rows
-        if in_block and len(rows) > 1:
-            return []
-        table = self._replication.table(self.query.get_meta().db_table)
-        if table is None:
-            return []
-        try:
-            places = tuple(table.columns.index(field.column) for field in fields)
-        except ValueError:
-            return []
-        if not blind.constant_defaults(self.connection.connection, table, places):
-            return []
-        returning = [] if in_block else self._columns_to_ask(fields, rows)
-        operations = [blind.insert_operation(table, places, row, returning) for row in rows]
-        return [] if None in operations else operations  # type: ignore[return-value]
+        columns = tuple([field.column for field in fields])
+        shape = self.connection.replication.insert_shape(self.query.get_meta().db_table, columns)
+        if shape is None:
+            return ()
+        returning = [] if in_block else self._columns_to_ask()
+        operations = [blind.insert_operation(shape, row, returning) for row in rows]
+        return () if None in operations else tuple(operations)  # type: ignore[arg-type]
 
-    def _columns_to_ask(self, fields: list[Any], rows: list[list[Any]]) -> list[str]:
+    def _columns_to_ask(self) -> list[str]:
         """Columns to return; none if they are all known here."""
-        columns = [field.column for field in self.returning_fields or ()]
-        if self._known_keys(columns, fields, rows) is not None:
+        if not self.returning_fields or self._known_keys() is not None:
             return []
-        return columns
+        return [field.column for field in self.returning_fields]
 
-    def _known_keys(self, columns: list[str], fields: list[Any], rows: list[list[Any]]) -> Any:
+    def _known_keys(self) -> Any:
         """The answer where it is only the integer key, which is stored as it was given."""
         auto_field = self.query.get_meta().auto_field
-        if auto_field is None or columns != [auto_field.column]:
+        asked = self.returning_fields or ()
+        if auto_field is None or len(asked) != 1 or asked[0].column != auto_field.column:
             return None
-        keys = [row[fields.index(auto_field)] for row in rows]
-        return [(key,) for key in keys] if all(type(key) is int for key in keys) else None
-
-    def _insert_blind(self, operations: list[BlindInsert]) -> Any:
-        table = operations[0].table
         assert self._rows
         fields, rows = self._rows
-        verdict = self._replication.propose_blind(*operations, table=table.name)
+        place = [field.column for field in fields].index(auto_field.column)
+        keys = [row[place] for row in rows]
+        return [(key,) for key in keys] if all(type(key) is int for key in keys) else None
+
+    def _answer(self, table: Table, verdict: Verdict) -> Any:
+        """What a blind insert gives to user code."""
         if not self.returning_fields:
             return []
-        columns = [field.column for field in self.returning_fields]
-        answer = self._known_keys(columns, fields, rows)
+        answer = self._known_keys()
         if answer is None:
-            order = blind.returned_order(table, columns)
+            order = blind.returned_order(table, [field.column for field in self.returning_fields])
             declared = [field.db_type(self.connection) for field in self.returning_fields]
             answer = [
                 tuple(
@@ -215,6 +217,19 @@ class SQLInsertCompiler(_TextOnce, compiler.SQLInsertCompiler):
         if converters := self.get_converters(cols):
             answer = self.apply_converters(answer, converters)
         return list(answer)
+
+
+def _nothing_but_values(fields: Sequence[Any], value_rows: Sequence[Sequence[Any]]) -> bool:
+    """Whether Django cannot but write a placeholder for each value; False where it has to be asked."""
+    if any(map(_has_placeholder, map(type, fields))):
+        return False
+    return all(PLAIN.issuperset(map(type, row)) for row in value_rows)
+
+
+@lru_cache(maxsize=1_000)
+def _has_placeholder(field: type) -> bool:
+    """Whether fields of this type may write their own placeholders, however Django calls that."""
+    return any("placeholder" in name for name in dir(field))
 
 
 def as_driver_returns(value: Any, declared_type: str | None) -> Any:
@@ -237,26 +252,42 @@ class _ByKey(_TextOnce):
     def _by_key(self, result_type: str, read: Any, execute: Any) -> Any:
         """Read the statement by `read`; propose it, or `execute` it and say that it could have."""
         replication: Replication = self.connection.replication
-        table = replication.table(self.query.get_meta().db_table)
-        operation = None
-        if table is not None and table.columns[table.key[0]] == self.query.get_meta().pk.column:
-            try:
-                self._made = self.as_sql()
-            except EmptyResultSet:
-                return execute(result_type)
-            sql, parameters = self._made
-            quoted = blind.Quoted(table, self.connection.ops.quote_name)
-            operation = read(table, sql, parameters, quoted)
-        if operation is not None and replication.in_true_autocommit():
-            self._made = None
-            row_count = replication.propose_blind(operation, table=operation.table.name).row_count
-            return row_count if result_type == ROW_COUNT else 0
+        autocommit = replication.in_true_autocommit()
+        try:
+            made = self.as_sql()
+        except EmptyResultSet:
+            return execute(result_type)
+        if not autocommit:
+            self._made = made
+            return self._in_block(result_type, lambda: self._operation(read, *made), execute)
+        for _ in range(SCHEMA_ATTEMPTS):
+            operation = self._operation(read, *made)
+            if operation is None:
+                break
+            verdict = replication.propose_blind((operation,))
+            if verdict is not None:
+                return verdict.row_count if result_type == ROW_COUNT else 0
+        self._made = made
+        return execute(result_type)
+
+    def _in_block(self, result_type: str, operation: Callable[[], Any], execute: Any) -> Any:
+        replication: Replication = self.connection.replication
         row_count = execute(result_type)
-        if row_count == 0 and operation is not None and replication.renew_view():
+        if row_count == 0 and operation() is not None and replication.renew_view():
             row_count = execute(result_type)
-        if operation is not None and row_count and result_type == ROW_COUNT:
-            replication.note_blind_candidate(replace(operation, expected_rows=row_count))
+        if row_count and result_type == ROW_COUNT and replication.may_be_only_statement():
+            found = operation()
+            if found is not None:
+                replication.note_blind_candidate(replace(found, expected_rows=row_count))
         return row_count
+
+    def _operation(self, read: Any, sql: str, parameters: Any) -> Any:
+        """The statement as a blind operation; None if it is none."""
+        meta = self.query.get_meta()
+        quoted = self.connection.replication.quoted(meta.db_table)
+        if quoted is None or quoted.source.columns[quoted.source.key[0]] != meta.pk.column:
+            return None
+        return read(quoted, sql, parameters)
 
 
 class SQLUpdateCompiler(_ByKey, compiler.SQLUpdateCompiler):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from django.db.backends.utils import strip_quotes
 
 from raftdjango.backends.keys import allocator_of
-from raftdjango.backends.sqlite3 import commit
+from raftdjango.backends.sqlite3 import blind, commit
 from raftdjango.backends.sqlite3.capture import Capture
 from raftdjango.backends.sqlite3.nested import Nested
 from raftdjango.backends.sqlite3.speculation import Speculation, State
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from raftdjango.backends.keys import KeyAllocator
     from raftdjango.backends.sqlite3.base import DatabaseWrapper
+    from raftdjango.backends.sqlite3.blind import InsertShape, Quoted
     from raftdjango.backends.sqlite3.locked import LockedConnection
     from raftdjango.backends.sqlite3.speculation import Block
     from raftdjango.client import NodeClient, Outcome
@@ -36,7 +37,8 @@ if TYPE_CHECKING:
 
     BlindOperation = BlindInsert | BlindUpdate | BlindDelete
 
-SCHEMA_ATTEMPTS = 3
+SHAPES_MAX = 1_000
+"""Kinds of INSERT remembered by a connection."""
 
 
 def busy_timeout_s(raw: LockedConnection) -> float:
@@ -59,6 +61,7 @@ class Replication:
         """Set while Django's own BEGIN is executed."""
         self._client: NodeClient | None = None
         self._raw: LockedConnection | None = None
+        self._allocator: KeyAllocator | None = None
         self._immediate_once = False
         self._blind: tuple[BlindOperation, int] | None = None
 
@@ -127,7 +130,9 @@ class Replication:
     @property
     def allocator(self) -> KeyAllocator:
         """The process' blocks of auto-increment keys for this alias."""
-        return allocator_of(self.wrapper.alias)
+        if self._allocator is None:
+            self._allocator = allocator_of(self.wrapper.alias)
+        return self._allocator
 
     @property
     def doomed(self) -> TransactionConflict | None:
@@ -157,42 +162,72 @@ class Replication:
         )
 
     def table(self, name: str) -> Table | None:
-        """The table as write-sets name it; None if it cannot be replicated by rows."""
+        """The table as write-sets name it; None if it cannot be replicated by rows.
+
+        In autocommit it may be outdated: `propose_blind` finds out.
+        """
         self.wrapper.ensure_connection()
-        if self.speculation.state is State.IDLE:
-            self.capture.follow_schema()
+        if self.capture.schema_version is None and self.speculation.state is State.IDLE:
+            self.capture.pin_schema_version(self.schema_version())
         try:
             return self.capture.spec(strip_quotes(name)).table
         except NotReplicable:
             return None
 
+    def insert_shape(self, name: str, columns: tuple[str, ...]) -> InsertShape | None:
+        """How an INSERT of these columns can go blind; None if it has to be executed."""
+        table = self.table(name)
+        shapes = self.capture.insert_shapes
+        try:
+            return shapes[name, columns]
+        except KeyError:
+            shape = None
+            if table is not None:
+                shape = blind.insert_shape(self.speculation.connection, table, columns)
+            if len(shapes) >= SHAPES_MAX:
+                shapes.clear()
+            shapes[name, columns] = shape
+            return shape
+
+    def quoted(self, name: str) -> Quoted | None:
+        """How the names of a table stand in SQL; None if it cannot be replicated by rows."""
+        table = self.table(name)
+        if table is None:
+            return None
+        quoted = self.capture.quoted.get(name)
+        if quoted is None:
+            quote_name = self.wrapper.ops.quote_name
+            quoted = self.capture.quoted[name] = blind.Quoted(table, quote_name)
+        return quoted
+
     def holds_write_lock(self) -> bool:
         """Whether the open transaction has the write lock, so that nothing may be proposed now."""
         return self._raw is not None and self.speculation.state is State.WRITING
 
-    def propose_blind(self, *operations: BlindOperation, table: str) -> Verdict:
+    def propose_blind(self, operations: tuple[BlindOperation, ...]) -> Verdict | None:
         """Have the applier execute the operations as one entry; the verdict, always an applied one.
 
         Several only for the rows of one INSERT; `Verdict.rows` has one row for each that returns.
         Raises `IntegrityError`, `TransactionConflict` and the rest of `raftdjango.exceptions`.
-        Runs again by itself when the schema version had moved but `table` is as before.
-        Call it in true autocommit only.
+        None when the schema had moved: nothing was written, and the operations have to be made
+        again for the table as it is now.  Call it in true autocommit only.
         """
-        for attempt in range(SCHEMA_ATTEMPTS):
-            if self.nested.active:
-                self.nested.settle()
-                self.speculation.start_writing()
-            write_set = WriteSet(self.schema_version(), operations)
-            outcome = commit.propose_body(self, write_set)
-            verdict = outcome.verdict
-            moved = verdict.kind is VerdictKind.CONFLICT and verdict.message == "schema"
-            if (
-                not moved
-                or attempt == SCHEMA_ATTEMPTS - 1
-                or self.table(table) != operations[0].table
-            ):
-                commit.raise_verdict(outcome)
-                break
+        if self.nested.active:
+            self.nested.settle()
+            self.speculation.start_writing()
+            version = self.schema_version()
+        else:
+            # Known without a look at the database: where it has moved on, the applier says so.
+            pinned = self.capture.schema_version
+            if pinned is None:
+                return None
+            version = pinned
+        outcome = commit.propose_body(self, WriteSet(version, operations))
+        verdict = outcome.verdict
+        if verdict.kind is VerdictKind.CONFLICT and verdict.message == "schema":
+            self.capture.schema_version = None
+            return None
+        commit.raise_verdict(outcome)
         return verdict
 
     def schema_version(self) -> int:
@@ -220,6 +255,10 @@ class Replication:
         if newer:
             block.statements -= 1
         return newer
+
+    def may_be_only_statement(self) -> bool:
+        """Whether the statement just executed is the first of its block."""
+        return self.speculation.block.statements <= 1
 
     def note_blind_candidate(self, operation: BlindOperation) -> None:
         """Tell that the statement just executed in a block could have gone blind.

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Protocol
 
 from google.protobuf.message import DecodeError
 
@@ -20,6 +20,7 @@ from raftdjango.node.limits import (
     CHANNEL_FRAME_OVERHEAD,
     CHANNEL_INPUT_BYTES_MAX,
 )
+from raftdjango.node.sockets import sending_at_once
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -124,8 +125,7 @@ class Connection(asyncio.Protocol):
         self._parsing = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # A cast, since uvloop's transports are of no class of asyncio's.
-        self._transport = cast("asyncio.Transport", transport)
+        self._transport = sending_at_once(transport)
         self._session = self._channel.open_session(self)
         if self._session is None:
             self.refuse(0, channel_pb2.Refusal.BUSY, "too many workers are connected to this node")

@@ -11,7 +11,7 @@ import logging
 from collections import deque
 from enum import Enum
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Protocol
 
 import httptools
 
@@ -23,6 +23,7 @@ from raftdjango.node.http_request import (
     malformed,
     too_large,
 )
+from raftdjango.node.sockets import sending_at_once
 
 if TYPE_CHECKING:
     from raftdjango.node.http_views import Pending, Views
@@ -98,7 +99,7 @@ class HttpProtocol(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """A client has come; one too many is told so."""
-        self._transport = cast("asyncio.Transport", transport)
+        self._transport = sending_at_once(transport)
         connections = self._owner.connections
         connections.add(self)
         if len(connections) > 2 * CONNECTIONS_MAX:

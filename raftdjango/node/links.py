@@ -138,7 +138,9 @@ class Link:
             lane.stop()
 
     def flush(self) -> None:
-        """Send what goes by lane now, rather than at the next turn of the loop."""
+        """Send now, rather than at the next turn of the loop."""
+        for exchange in tuple(self._exchanges):
+            exchange.flush()
         for lane in self.lanes:
             lane.flush()
 
@@ -280,7 +282,7 @@ def _has_entries(item: PeerItem) -> bool:
 class Exchange:
     """A peer's request that has been taken in: `when_settled`, then `reply`, then `close`."""
 
-    __slots__ = ("_call", "_fragment", "_link", "_owes", "_seal", "_wait")
+    __slots__ = ("_call", "_fragment", "_link", "_owes", "_seal", "_settled", "_wait")
 
     def __init__(
         self, link: Link, fragment: Fragment | None, seal: Callable[[bytes], str], *, owes: bool
@@ -289,6 +291,7 @@ class Exchange:
         self._fragment = fragment
         self._seal = seal
         self._owes = owes
+        self._settled = False
         self._call: Callable[[], None] | None = None
         self._wait: asyncio.Handle | None = None
 
@@ -299,7 +302,15 @@ class Exchange:
         self._owes = False
         if self._call is not None:
             self._end_wait()
+            # What else is sent in this turn rides, too.
+            self._settled = True
             self._wait = asyncio.get_running_loop().call_soon(self._call)
+
+    def flush(self) -> None:
+        """The turn is over: nothing more will ride."""
+        if self._settled and self._call is not None:
+            self._end_wait()
+            self._call()
 
     def when_settled(self, call: Callable[[], None]) -> None:
         """Call back once what the node makes of the batch can ride in the answer; soon.

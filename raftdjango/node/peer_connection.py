@@ -11,11 +11,13 @@ from __future__ import annotations
 import asyncio
 import ssl
 from functools import lru_cache
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlsplit
 
 import certifi
 import httptools
+
+from raftdjango.node.sockets import sending_at_once
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -151,8 +153,7 @@ class _Wire(asyncio.Protocol):
         self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        # A cast, since uvloop's transports are of no class of asyncio's.
-        self._transport = cast("asyncio.Transport", transport)
+        self._transport = sending_at_once(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self.lost = True

@@ -235,6 +235,23 @@ class TestNotReplicableTables(TransactionTestCase):
         finally:
             self.make("DROP TABLE keyless")
 
+    def test_none_is_made_without_a_primary_key(self) -> None:
+        for sql in ("CREATE TABLE keyless (a, b)", "CREATE TABLE keyless AS SELECT 1 AS a"):
+            self.refused(sql, '"keyless" has no primary key.*Declare one')
+        with transaction.atomic():
+            with pytest.raises(NotReplicable):
+                raw("CREATE TABLE keyless (a)")
+            assert "keyless" not in connection.introspection.table_names()
+            raw("CREATE TABLE keyed (a INTEGER PRIMARY KEY)")
+            raw("INSERT INTO keyed VALUES (1)")
+        try:
+            assert raw("SELECT a FROM keyed") == [(1,)]
+            raw("CREATE TABLE IF NOT EXISTS keyed (a INTEGER PRIMARY KEY)")
+            raw("CREATE TABLE pairs (a, b, PRIMARY KEY (b, a)) WITHOUT ROWID")
+        finally:
+            raw("DROP TABLE IF EXISTS pairs")
+            raw("DROP TABLE keyed")
+
     def test_with_a_trigger_of_its_own(self) -> None:
         self.make(
             "CREATE TABLE watched (id INTEGER PRIMARY KEY)",

@@ -75,8 +75,10 @@ class DatabaseFeatures(features.DatabaseFeatures):
                 _FEWER_ROWS_FIT
             ),
             "Rows of a table without a primary key have no name that is the same on every node": {
+                "introspection.tests.IntrospectionTests.test_django_table_names",
                 "migrations.test_operations.OperationTests.test_run_sql",
                 "migrations.test_operations.OperationTests.test_run_sql_params",
+                "migrations.test_operations.OperationTests.test_separate_database_and_state",
             },
             "JSON is asked of the library instead of the file: no cursor that could fail": {
                 "backends.sqlite.test_features.FeaturesTests.test_supports_json_field_operational_error",

@@ -102,6 +102,8 @@ class Guard:
         """A table that the last statement was going to write, without capture triggers."""
         self.refusal: NotReplicable | None = None
         """Why the last statement was refused."""
+        self.created: list[str] = []
+        """Tables that the last statement was going to make."""
 
     @contextmanager
     def unlocked(self) -> Iterator[None]:
@@ -127,6 +129,7 @@ class Guard:
         """Before a statement."""
         self.missing = None
         self.refusal = None
+        self.created.clear()
 
     def __call__(
         self,
@@ -148,6 +151,8 @@ class Guard:
         if action in _SCHEMA and self._statements:
             if (first or "").lower().startswith(PRODUCT_PREFIX):
                 return self._refuse(f"{first} belongs to raftdjango itself")
+            if action == sqlite3.SQLITE_CREATE_TABLE and not (first or "").startswith("sqlite_"):
+                self.created.append(first or "")
             return sqlite3.SQLITE_OK
         if action in {sqlite3.SQLITE_TRANSACTION, sqlite3.SQLITE_SAVEPOINT}:
             return self._refuse(

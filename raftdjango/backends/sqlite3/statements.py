@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from raftdjango.backends.sqlite3.replication import Replication
 
 ATTEMPTS_MAX = 50
+DDL_SAVEPOINT = "raftdjango_ddl"
 PAUSE_S_MIN, PAUSE_S_MAX = 0.002, 0.25
 
 _SAVEPOINTS = frozenset({Kind.SAVEPOINT, Kind.RELEASE, Kind.ROLLBACK_TO})
@@ -165,11 +166,41 @@ class Statements:
         capture.drop_triggers()
         pins = journal.new_pins()
         with capture.guard.as_statement(), capture.pinning.pinned(pins):
-            self.speculation.run(statement.run)
+            self._run_whole(statement)
         capture.schema_changed()
         sql = statement.cursor.driver_sql(statement.sql, statement.params)
         for params in statement.params if statement.many else [statement.params]:
             journal.note_statement(capture, sql, storage_parameters(params), pins)
+
+    def _run_whole(self, statement: Statement) -> None:
+        """Run it, and undo it if it made a table whose rows could never be replicated.
+
+        Not so inside `as_statements()`: on its way to another primary key the schema editor copies
+        through a table that has none.
+        """
+        speculation = self.speculation
+        if statement.kind is not Kind.SCHEMA or self.as_statements:
+            speculation.run(statement.run)
+            return
+        self._ddl_savepoint("SAVEPOINT")
+        try:
+            speculation.run(statement.run)
+            speculation.capture.schema_changed()
+            for table in speculation.guard.created:
+                speculation.capture.spec(table)
+        except BaseException:
+            speculation.check()
+            self._ddl_savepoint("ROLLBACK TO", "RELEASE")
+            speculation.capture.schema_changed()
+            raise
+        self._ddl_savepoint("RELEASE")
+
+    def _ddl_savepoint(self, *verbs: str) -> None:
+        if self.speculation.doomed is not None:
+            return  # All is undone already.
+        with self.speculation.guard.unlocked():
+            for verb in verbs:
+                self.speculation.connection.execute(f"{verb} {DDL_SAVEPOINT}")
 
     def _key_chosen_by_sqlite(self, name: str) -> str | None:
         """The AUTOINCREMENT column of a table, if it has one."""

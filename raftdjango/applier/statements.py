@@ -24,6 +24,8 @@ _DENIED = frozenset(
         sqlite3.SQLITE_CREATE_TEMP_VIEW,
     }
 )
+_DERIVED = frozenset({sqlite3.SQLITE_REINDEX, sqlite3.SQLITE_ANALYZE})
+"""Without a name they mean every table, ours included, and change nothing that rows say."""
 _READS = frozenset({sqlite3.SQLITE_READ, sqlite3.SQLITE_SELECT, sqlite3.SQLITE_RECURSIVE})
 
 
@@ -38,6 +40,8 @@ def authorize(action: int, first: str | None, second: str | None, *_: object) ->
     if action == sqlite3.SQLITE_FUNCTION:
         forbidden = (second or "").lower() in FORBIDDEN_FUNCTIONS
         return sqlite3.SQLITE_DENY if forbidden else sqlite3.SQLITE_OK
+    if action in _DERIVED:
+        return sqlite3.SQLITE_OK
     # DROP INDEX and the like name the table second, ALTER TABLE too.
     if any(name is not None and name.lower().startswith(PREFIX) for name in (first, second)):
         return sqlite3.SQLITE_DENY

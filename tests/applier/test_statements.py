@@ -38,6 +38,18 @@ def test_two_nodes_compute_the_same(replica):
     assert len(first.select("SELECT DISTINCT r FROM copied")) == 50, "not one number for all rows"
 
 
+def test_two_nodes_come_to_the_same_statistics(replica):
+    first, second = replica(SCHEMA), replica(SCHEMA)
+    for node in (first, second):
+        node.apply(sql("CREATE INDEX i ON t (v)"))
+        node.apply(*(Insert(T, (n, n % 3)) for n in range(30)))
+        for text in ("ANALYZE", "REINDEX"):
+            assert node.apply(sql(text)).kind == VerdictKind.APPLIED, text
+    stat = "SELECT * FROM sqlite_stat1 ORDER BY tbl, idx"
+    assert ("t", "i", "30 10") in first.select(stat)
+    assert first.select(stat) == second.select(stat)
+
+
 def test_other_pins_give_other_values(node):
     node.apply(sql("INSERT INTO t (v) VALUES (random())", pins=Pins(b"a", PINS.now)))
     node.apply(sql("INSERT INTO t (v) VALUES (random())", pins=Pins(b"b", PINS.now)))

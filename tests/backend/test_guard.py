@@ -174,6 +174,9 @@ class TestRefused(TransactionTestCase):
         ):
             self.assert_refused(f"PRAGMA {pragma}", pragma.split()[0])
 
+    def test_what_to_do_instead_of_a_local_analysis(self) -> None:
+        self.assert_refused("PRAGMA optimize", "ANALYZE is replicated: use it instead")
+
     def test_pragmas_that_read(self) -> None:
         assert raw("PRAGMA journal_mode") == [("wal",)]
         assert raw("PRAGMA table_info(backend_account)")

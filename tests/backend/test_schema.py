@@ -227,6 +227,17 @@ class TestStatements(TransactionTestCase):
         raw("UPDATE sqlite_sequence SET seq = 9000 WHERE name = 'backend_account'")
         assert Account.objects.create(name="y").pk == 9001
 
+    def test_statistics_and_indexes_are_made_anew_on_every_node(self) -> None:
+        """As statements, for what ANALYZE writes is part of the file that is to be equal everywhere."""
+        Account.objects.create(name="a")
+        self.addCleanup(raw, "DROP TABLE IF EXISTS sqlite_stat1")
+        for sql in ("ANALYZE", "ANALYZE backend_account", "REINDEX", "REINDEX backend_account"):
+            with entries() as found:
+                raw(sql)
+            assert [kinds(each) for each in found] == [["Statement"]], sql
+        analyzed = {table for (table,) in raw("SELECT tbl FROM sqlite_stat1")}
+        assert {"backend_account", "raftdjango_state"} <= analyzed
+
     def test_schema_changed_and_used_in_one_block(self) -> None:
         with transaction.atomic():
             Account.objects.create(name="before")

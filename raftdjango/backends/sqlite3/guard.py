@@ -41,6 +41,8 @@ _SCHEMA = {
     sqlite3.SQLITE_REINDEX,
     sqlite3.SQLITE_ANALYZE,
 }
+_DERIVED = {sqlite3.SQLITE_REINDEX, sqlite3.SQLITE_ANALYZE}
+"""They change nothing that rows say, and without a name they mean every table."""
 _REFUSED = {
     sqlite3.SQLITE_ATTACH: "ATTACH and VACUUM work on this machine's file alone",
     sqlite3.SQLITE_DETACH: "DETACH works on this machine's connection alone",
@@ -149,7 +151,8 @@ class Guard:
         if action == sqlite3.SQLITE_PRAGMA:
             return self._pragma((first or "").lower(), second)
         if action in _SCHEMA and self._statements:
-            if (first or "").lower().startswith(PRODUCT_PREFIX):
+            ours = (first or "").lower().startswith(PRODUCT_PREFIX)
+            if ours and action not in _DERIVED:
                 return self._refuse(f"{first} belongs to raftdjango itself")
             if action == sqlite3.SQLITE_CREATE_TABLE and not (first or "").startswith("sqlite_"):
                 self.created.append(first or "")
@@ -187,7 +190,8 @@ class Guard:
                 return sqlite3.SQLITE_OK
         elif name in _PRAGMAS_WITH_ARGUMENT:
             return sqlite3.SQLITE_OK
-        return self._refuse(f"PRAGMA {name} would change this machine's database alone")
+        instead = ". ANALYZE is replicated: use it instead" if name == "optimize" else ""
+        return self._refuse(f"PRAGMA {name} would change this machine's database alone{instead}")
 
     def _refuse(self, reason: str) -> int:
         self.refusal = NotReplicable(f"Not replicable: {reason}.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.db import IntegrityError, OperationalError, connection, transaction
 from django.db.models import F
-from django.test import TransactionTestCase
+from django.test import TestCase, TransactionTestCase
 
 from raftdjango.backends.sqlite3 import statements
 from raftdjango.client import Outcome
@@ -187,6 +187,69 @@ class TestStaleViews(TransactionTestCase):
             Account.objects.create(name="ada")
             Account.objects.create(name="bob")
         assert calls == []
+
+
+class OrFail:
+    """Of a statement that says OR FAIL stock SQLite keeps the rows before the one that failed."""
+
+    insert = (
+        "INSERT OR FAIL INTO backend_account (name, balance) VALUES ('a', 1), ('b', 1), ('a', 1)"
+    )
+
+    def test_earlier_rows_are_kept(self) -> None:
+        with pytest.raises(IntegrityError, match="name"):
+            raw(self.insert)
+        assert set(Account.objects.values_list("name", flat=True)) == {"a", "b"}
+
+    def test_so_are_earlier_updates(self) -> None:
+        Account.objects.bulk_create(Account(pk=n, name=name) for n, name in enumerate("abc", 1))
+        with pytest.raises(IntegrityError):
+            raw("UPDATE OR FAIL backend_account SET name = 'x'")
+        assert list(Account.objects.order_by("pk").values_list("name", flat=True)) == list("xbc")
+
+    def test_none_are_of_any_other_statement(self) -> None:
+        for verb in ("INSERT", "INSERT OR ABORT"):
+            with pytest.raises(IntegrityError):
+                raw(self.insert.replace("INSERT OR FAIL", verb))
+            assert not Account.objects.exists()
+        with pytest.raises(IntegrityError), connection.cursor() as cursor:
+            cursor.executemany(
+                "INSERT OR FAIL INTO backend_account (name, balance) VALUES (%s, 1)",
+                [["a"], ["b"], ["a"]],
+            )
+        assert not Account.objects.exists()
+
+
+class TestOrFail(OrFail, TransactionTestCase):
+    def test_the_error_is_said_on_a_fresh_view_only(self) -> None:
+        Account.objects.create(name="a", balance=0)
+
+        def remove(number: int) -> None:
+            elsewhere(lambda: Account.objects.all().delete())
+
+        sql = "INSERT OR FAIL INTO backend_account (name, balance) VALUES ('b', 1), ('a', 1)"
+        with before_each("refresh", remove) as calls:
+            raw(sql)
+        assert calls == [1]
+        assert Account.objects.count() == 2
+
+    def test_they_are_one_entry(self) -> None:
+        with entries() as found, pytest.raises(IntegrityError):
+            raw(self.insert)
+        assert [kinds(each) for each in found] == [["Insert", "Insert"]]
+
+    def test_kept_rows_meet_a_faster_one(self) -> None:
+        def overtake(number: int) -> None:
+            if number == 1:
+                elsewhere(lambda: Account.objects.create(name="b", balance=7))
+
+        with before_each("propose", overtake), pytest.raises(IntegrityError):
+            raw(self.insert)
+        assert dict(Account.objects.values_list("name", "balance")) == {"a": 1, "b": 7}
+
+
+class TestOrFailInATestCase(OrFail, TestCase):
+    pass
 
 
 class TestVerdicts(TransactionTestCase):

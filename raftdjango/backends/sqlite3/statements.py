@@ -25,6 +25,9 @@ if TYPE_CHECKING:
     from raftdjango.backends.sqlite3.cursor import ReplicatedCursor
     from raftdjango.backends.sqlite3.replication import Replication
 
+    _Attempt = tuple[commit.Unit | None, sqlite3.IntegrityError | None]
+    """What to propose, and what to raise when that is done."""
+
 ATTEMPTS_MAX = 50
 DDL_SAVEPOINT = "raftdjango_ddl"
 PAUSE_S_MIN, PAUSE_S_MAX = 0.002, 0.25
@@ -123,7 +126,11 @@ class Statements:
         if not self.replication.in_autocommit():
             self._write_in_block(statement)
         elif self.replication.nested.active:
-            self.replication.nested.autocommit(lambda: self._speculate(statement))
+            failures: list[sqlite3.IntegrityError | None] = []
+            self.replication.nested.autocommit(
+                lambda: failures.append(self._speculate_or_fail(statement))
+            )
+            _raise(failures[0])
         else:
             self._autocommit(statement)
 
@@ -146,6 +153,17 @@ class Statements:
             self.speculation.run(statement.run)
             return
         self._as_statement(statement)
+
+    def _speculate_or_fail(self, statement: Statement) -> sqlite3.IntegrityError | None:
+        """The same in autocommit; the error of an `OR FAIL`, which keeps the rows before it."""
+        try:
+            self._speculate(statement)
+        except sqlite3.IntegrityError as error:
+            # Any other statement that fails undoes itself.
+            if statement.many or not self.speculation.capture.entries():
+                raise
+            return error
+        return None
 
     def _raise_sequence(self, sql: str) -> None:
         """Have SQLite choose keys that no other node gives, where the statement leaves them out."""
@@ -220,9 +238,10 @@ class Statements:
         view = _View(self.replication)
         for attempt in range(1, ATTEMPTS_MAX + 1):
             try:
-                unit = self._on_fresh_view(statement, view)
+                unit, failure = self._on_fresh_view(statement, view)
                 if unit is not None:
                     commit.propose(self.replication, unit)
+                _raise(failure)
             except TransactionConflict:
                 if attempt == ATTEMPTS_MAX or time.monotonic() > deadline:
                     raise
@@ -230,24 +249,25 @@ class Statements:
             else:
                 return
 
-    def _on_fresh_view(self, statement: Statement, view: _View) -> commit.Unit | None:
+    def _on_fresh_view(self, statement: Statement, view: _View) -> _Attempt:
         """Execute it; "no row" and "constraint failed" are said on a view that is fresh alone."""
         try:
-            unit = self._attempt(statement)
+            unit, failure = self._attempt(statement)
         except sqlite3.IntegrityError:
             if not view.renewed_since(self.speculation.block.applied_index):
                 raise
             return self._attempt(statement)
-        if unit is None and view.renewed_since(self.speculation.block.applied_index):
+        final = unit is not None and failure is None
+        if not final and view.renewed_since(self.speculation.block.applied_index):
             return self._attempt(statement)
-        return unit
+        return unit, failure
 
-    def _attempt(self, statement: Statement) -> commit.Unit | None:
+    def _attempt(self, statement: Statement) -> _Attempt:
         speculation = self.speculation
         speculation.begin(immediate=True)
         try:
-            self._speculate(statement)
-            return commit.collect(self.replication)
+            failure = self._speculate_or_fail(statement)
+            return commit.collect(self.replication), failure
         finally:
             speculation.roll_back()
 
@@ -303,6 +323,11 @@ class Statements:
             f"Not replicable: {word} in SQL would go around replication. "
             "Use django.db.transaction (atomic(), commit(), rollback())."
         )
+
+
+def _raise(error: Exception | None) -> None:
+    if error is not None:
+        raise error
 
 
 def pause(attempt: int) -> None:

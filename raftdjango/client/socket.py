@@ -100,7 +100,9 @@ class SocketClient:
             keys={
                 table: range(block.first, block.first + block.count)
                 for table, block in outcome.keys.items()
-            },
+            }
+            if outcome.keys
+            else {},
         )
 
     def refresh(self, *, timeout_s: float) -> int:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 HEADER_BYTES = 4
 ANSWER_BYTES_MAX = 512 * 1024 * 1024
 RECEIVE_BYTES = 16 * 1024
+TIMEOUT_STEP_S = 0.1
+"""A wait may last so much longer: setting another timeout for every call would be a system call each."""
 
 
 class ConnectionLost(Exception):
@@ -40,8 +42,9 @@ class Stream:
         self._sequence = 0
         self._buffer = bytearray()
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._timeout_steps = 0
         try:
-            self._socket.settimeout(_left(deadline))
+            self._wait_until(deadline)
             self._socket.connect(os.fspath(path))
         except OSError as error:
             self._socket.close()
@@ -71,7 +74,7 @@ class Stream:
         request.sequence = self._sequence
         data = request.SerializeToString()
         try:
-            self._socket.settimeout(_left(deadline))
+            self._wait_until(deadline)
             self._socket.sendall(len(data).to_bytes(HEADER_BYTES, "big") + data)
         except TimeoutError as error:
             raise ConnectionLost(
@@ -93,6 +96,11 @@ class Stream:
 
     def _receive(self, deadline: float) -> channel_pb2.Answer:
         buffer = self._buffer
+        if not buffer:
+            data = self._read(RECEIVE_BYTES, deadline)
+            if int.from_bytes(data[:HEADER_BYTES], "big") == len(data) - HEADER_BYTES:
+                return _answer(data[HEADER_BYTES:])  # the usual case: one answer, whole
+            buffer += data
         size = -1
         while True:
             if size < 0 and len(buffer) >= HEADER_BYTES:
@@ -102,24 +110,32 @@ class Stream:
             if 0 <= size <= len(buffer) - HEADER_BYTES:
                 frame = bytes(buffer[HEADER_BYTES : HEADER_BYTES + size])
                 del buffer[: HEADER_BYTES + size]
-                try:
-                    return channel_pb2.Answer.FromString(frame)
-                except DecodeError as error:
-                    raise ConnectionLost("an answer that cannot be read") from error
-            try:
-                self._socket.settimeout(_left(deadline))
-                data = self._socket.recv(max(RECEIVE_BYTES, min(size, 1024 * 1024)))
-            except TimeoutError as error:
-                raise ConnectionLost(
-                    "the raftnode did not answer in time", timed_out=True
-                ) from error
-            except OSError as error:
-                raise ConnectionLost(str(error)) from error
-            if not data:
-                raise ConnectionLost("the raftnode closed the connection")
-            buffer += data
+                return _answer(frame)
+            buffer += self._read(max(RECEIVE_BYTES, min(size, 1024 * 1024)), deadline)
+
+    def _read(self, count: int, deadline: float) -> bytes:
+        try:
+            self._wait_until(deadline)
+            data = self._socket.recv(count)
+        except TimeoutError as error:
+            raise ConnectionLost("the raftnode did not answer in time", timed_out=True) from error
+        except OSError as error:
+            raise ConnectionLost(str(error)) from error
+        if not data:
+            raise ConnectionLost("the raftnode closed the connection")
+        return data
+
+    def _wait_until(self, deadline: float) -> None:
+        """Have the socket's next call time out at the deadline, or a step later."""
+        # Never zero, which would mean a socket that does not block at all.
+        steps = max(int((deadline - time.monotonic()) / TIMEOUT_STEP_S) + 1, 1)
+        if steps != self._timeout_steps:
+            self._timeout_steps = steps
+            self._socket.settimeout(steps * TIMEOUT_STEP_S)
 
 
-def _left(deadline: float) -> float:
-    # Zero would mean a non-blocking socket, whose errors are of another kind.
-    return max(deadline - time.monotonic(), 0.001)
+def _answer(frame: bytes) -> channel_pb2.Answer:
+    try:
+        return channel_pb2.Answer.FromString(frame)
+    except DecodeError as error:
+        raise ConnectionLost("an answer that cannot be read") from error

@@ -36,7 +36,8 @@ if TYPE_CHECKING:
     M = TypeVar("M", bound=Message)
 
 PROPOSAL_ID_BYTES_MAX = 64
-ROW_COUNT_MAX = 2**63 - 1
+PLAIN_BYTES_MAX = 13
+"""Bytes of a verdict that is no more than a kind and a row count."""
 
 
 def encode_command(command: Command) -> bytes:
@@ -128,6 +129,11 @@ def _decode_other(kind: str | None, message: pb.Command) -> Body:
     raise MalformedCommand("The command has no body that this version of raftdjango knows.")
 
 
+@lru_cache(maxsize=1024)
+def _table_message(table: Table) -> pb.Table:
+    return pb.Table(name=table.name, columns=table.columns, key=table.key)
+
+
 def _encode_write_set(write_set: WriteSet, message: pb.WriteSet) -> None:
     message.SetInParent()
     message.schema_version = write_set.schema_version
@@ -141,14 +147,16 @@ def _encode_write_set(write_set: WriteSet, message: pb.WriteSet) -> None:
             known = positions.get(table)
             if known is None:
                 known = positions[table] = len(positions)
-                message.tables.add(name=table.name, columns=table.columns, key=table.key)
+                message.tables.append(_table_message(table))
             position = known
         operations.encode(operation, message.operations.add(table=position))
 
 
 @lru_cache(maxsize=4096)
-def _table(name: str, columns: tuple[str, ...], key: tuple[int, ...]) -> Table:
-    """One object per table, checked once."""
+def _table(data: bytes) -> Table:
+    """One object per table, read and checked once."""
+    message = pb.Table.FromString(data)
+    name, columns, key = message.name, tuple(message.columns), tuple(message.key)
     if not name or not columns or not key:
         raise MalformedCommand(f"The table {name!r} comes without columns or without a key.")
     if len(set(key)) != len(key) or max(key) >= len(columns):
@@ -161,9 +169,7 @@ def _table(name: str, columns: tuple[str, ...], key: tuple[int, ...]) -> Table:
 def _decode_write_set(message: pb.WriteSet) -> WriteSet:
     if message.schema_version > INTEGER_MAX:
         raise MalformedCommand("A schema version is no log index.")
-    tables = [
-        _table(table.name, tuple(table.columns), tuple(table.key)) for table in message.tables
-    ]
+    tables = [_table(table.SerializeToString()) for table in message.tables]
     return WriteSet(
         message.schema_version,
         tuple([operations.decode(operation, tables) for operation in message.operations]),
@@ -177,9 +183,6 @@ def _plain(kind: VerdictKind, row_count: int) -> bytes:
     """Nearly all verdicts are one of these."""
     message = pb.Verdict(kind=int(kind), row_count=row_count)  # type: ignore[arg-type]
     return message.SerializeToString(deterministic=True)
-
-
-_APPLIED = Verdict(VerdictKind.APPLIED)
 
 
 def encode_verdict(verdict: Verdict) -> bytes:
@@ -202,8 +205,16 @@ def encode_verdict(verdict: Verdict) -> bytes:
 
 def decode_verdict(data: bytes) -> Verdict:
     """The verdict in these bytes; raises `MalformedCommand`."""
-    if data == b"\x08\x01":
-        return _APPLIED
+    return _decode_plain(data) if len(data) <= PLAIN_BYTES_MAX else _decode_verdict(data)
+
+
+@lru_cache(maxsize=256)
+def _decode_plain(data: bytes) -> Verdict:
+    """Nearly all verdicts are one of few: a kind and a row count."""
+    return _decode_verdict(data)
+
+
+def _decode_verdict(data: bytes) -> Verdict:
     message: Any = _parse(pb.Verdict, data, "verdict")
     try:
         kind = VerdictKind(message.kind)

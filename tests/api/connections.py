@@ -6,8 +6,8 @@ import asyncio
 import contextlib
 from typing import TYPE_CHECKING, Any
 
+from tests.api.callers import PATH, PROTOBUF, Caller
 from tests.api.nodes import Node, make_node
-from tests.api.test_endpoints import PATH, PROTOBUF, Caller
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

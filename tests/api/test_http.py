@@ -14,9 +14,9 @@ from raftcore.types import Entry, EntryKind
 from raftdjango.node import http_protocol, links
 from raftdjango.node.batches import encode_batch
 from raftdjango.node.http_request import BODY_BYTES_MAX
+from tests.api.callers import HEARTBEAT
 from tests.api.connections import GONE, LIVE, READY, Client, signed, with_node
 from tests.api.nodes import Node, until
-from tests.api.test_endpoints import HEARTBEAT
 
 ENTRIES = AppendEntries(1, "n1", 0, 0, (Entry(1, 1, EntryKind.COMMAND, 0, b"x"),), 0, 1)
 

@@ -59,13 +59,13 @@ def light_group(entries: Sequence[LogEntry], operations: Operations) -> Group | 
     It is not where old outcomes are pruned, the schema is to be read anew, or keys are removed:
     SQLite looks for children of a key in whatever way it finds.
     """
-    light: Group | None = None
+    light: Group = []
     try:
         for group, foreign_keys in groups(entries):
-            if light is not None or foreign_keys is not None:
+            if foreign_keys is not None:
                 return None
             light = group
-        for entry, command in light or ():
+        for entry, command in light:
             if entry.index % PRUNE_EVERY == 0:
                 return None
             if command is None or not isinstance(command.body, WriteSet):
@@ -77,7 +77,7 @@ def light_group(entries: Sequence[LogEntry], operations: Operations) -> Group | 
                 return None
     except (EnvironmentFault, Refused):
         return None  # As the full way will say.
-    return light
+    return light or None
 
 
 def _removes_keys(operation: Operation, operations: Operations) -> bool:
@@ -86,7 +86,9 @@ def _removes_keys(operation: Operation, operations: Operations) -> bool:
         return bool(operations.plan(operation.table).incoming)
     if isinstance(operation, (Update, BlindUpdate)):
         plan = operations.plan(operation.table)
-        own = len(plan.table.columns)  # Behind them are generated columns: anything may change those.
+        own = len(
+            plan.table.columns
+        )  # Behind them are generated columns: anything may change those.
         changed = {place for place, _ in operation.changes} if plan.incoming else ()
         keys = (place for link in plan.incoming for place in link.positions)
         return any(place in changed or place >= own for place in keys)

@@ -43,7 +43,12 @@ DISK_STALL_S = 5.0
 """A leader whose own disk has not answered for so long hands leadership over."""
 
 LOG_HERE_ENTRIES_MAX = 16
-"""Entries that the event loop itself writes in one batch; with more, it has better things to do."""
+"""Entries that the event loop itself writes in one batch, where the disk is quick ..."""
+LOG_HERE_FEW = 2
+"""... and where it is not: with more of them, more are on their way, and the loop can take those
+while the thread writes."""
+QUICK_S = 0.000_5
+"""What a sync may take on average to be no dearer than giving it to a thread."""
 LOG_HERE_BYTES_MAX = 64 * 1024
 APPLY_HERE_ENTRIES_MAX = 8
 """Entries that the event loop itself applies in one batch."""

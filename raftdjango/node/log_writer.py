@@ -1,8 +1,8 @@
 """Writes the log: all that is pending with one append and one sync, here or on a thread.
 
-*Here* is the event loop: while the disk is fast, waking a thread and being woken by it costs more
-than the sync.  A large batch, a disk that was slow lately, or a thread that is not done yet: the
-thread writes.  Only one of the two has work at a time, so the log has one writer and one order.
+*Here* is the event loop: waking a thread and being woken by it costs more than the sync of a fast
+disk.  A large batch, a disk that was slow lately, or a thread that is not done yet: the thread
+writes.  Only one of the two has work at a time, so the log has one writer and one order.
 
 It knows neither Raft nor the database.  A failure is final: what a failed sync left on the disk
 cannot be known, so nothing more is written and the node is told to stop.
@@ -15,7 +15,12 @@ import time
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
-from raftdjango.node.limits import LOG_HERE_BYTES_MAX, LOG_HERE_ENTRIES_MAX
+from raftdjango.node.limits import (
+    LOG_HERE_BYTES_MAX,
+    LOG_HERE_ENTRIES_MAX,
+    LOG_HERE_FEW,
+    QUICK_S,
+)
 from raftdjango.node.pace import Pace
 
 if TYPE_CHECKING:
@@ -134,10 +139,11 @@ class LogWriter:
         self._on_persisted(batch[-1].ticket)
 
     def _may_write_here(self) -> bool:
+        entries_max = LOG_HERE_ENTRIES_MAX if self._pace.average_s <= QUICK_S else LOG_HERE_FEW
         return (
             self._is_thread_idle
             and self._pace.is_fast
-            and sum(len(effect.entries) for effect in self._waiting) <= LOG_HERE_ENTRIES_MAX
+            and sum(len(effect.entries) for effect in self._waiting) <= entries_max
             and _size(self._waiting) <= LOG_HERE_BYTES_MAX
         )
 

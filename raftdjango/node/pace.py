@@ -10,6 +10,8 @@ class Pace:
 
     def __init__(self) -> None:
         self._slow_for = 0
+        self.average_s = 0.0
+        """Of the last ten or so; a single slow one counts no more than `SLOW_S`."""
 
     @property
     def is_fast(self) -> bool:
@@ -18,6 +20,7 @@ class Pace:
 
     def took(self, seconds: float) -> None:
         """It was done once more."""
+        self.average_s += (min(seconds, SLOW_S) - self.average_s) / 8
         if seconds > SLOW_S:
             self._slow_for = FAST_AGAIN_COUNT
         elif self._slow_for:

@@ -25,9 +25,13 @@ SCHEMA = (
     "CREATE TABLE p (id integer PRIMARY KEY, name text, key text UNIQUE)",
     "CREATE TABLE c (id integer PRIMARY KEY, p int REFERENCES p (id) ON DELETE CASCADE,"
     " key text REFERENCES p (key))",
+    "CREATE TABLE made (id integer PRIMARY KEY, name text,"
+    " key text GENERATED ALWAYS AS (name || '!') STORED UNIQUE)",
+    "CREATE TABLE refers (id integer PRIMARY KEY, key text REFERENCES made (key))",
 )
 P = Table("p", ("id", "name", "key"), (0,))
 C = Table("c", ("id", "p", "key"), (0,))
+MADE = Table("made", ("id", "name"), (0,))
 
 
 def known(*, path: object = ":memory:") -> Replica:
@@ -55,6 +59,9 @@ HEAVY = {
     "a parent's end": lambda node: node.command(BlindDelete(P, ((1,),))),
     "a captured parent's end": lambda node: node.command(node.delete(P, 1)),
     "a parent's other key": lambda node: node.command(BlindUpdate(P, ((1,),), ((2, "l"),))),
+    "a parent's key that is made of another column": lambda node: node.command(
+        BlindUpdate(MADE, ((1,),), ((1, "b"),))
+    ),
     "a digest over tables": lambda node: node.command(node.delete(C, 1), expected_digest=b"x" * 16),
     "a table of the product's own": lambda node: node.command(
         BlindDelete(Table("raftdjango_key", ("table_name",), (0,)), (("p",),))

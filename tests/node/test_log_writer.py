@@ -14,6 +14,8 @@ from raftdjango.node.limits import (
     FAST_AGAIN_COUNT,
     LOG_HERE_BYTES_MAX,
     LOG_HERE_ENTRIES_MAX,
+    LOG_HERE_FEW,
+    QUICK_S,
     SLOW_S,
 )
 from raftdjango.node.log_writer import LogWriter
@@ -203,6 +205,20 @@ def test_a_slow_disk_goes_to_the_thread_and_comes_back_when_it_is_fast(logged):
     logged.put(4 + FAST_AGAIN_COUNT)
     logged.loop.run()
     assert logged.store.here == 2
+
+
+@pytest.mark.parametrize(("took_s", "here"), [(QUICK_S / 2, 1), (QUICK_S * 2, 0)])
+def test_where_the_disk_is_not_quick_only_few_entries_are_written_here(logged, took_s, here):
+    logged.store.gate.set()
+    logged.store.took_s = took_s
+    for ticket in range(1, 21):
+        logged.put(ticket)
+        logged.loop.run()
+    assert logged.store.here == 20, "a single one is worth no thread"
+    for ticket in range(21, 21 + LOG_HERE_FEW + 1):
+        logged.put(ticket)
+    logged.hear(21 + LOG_HERE_FEW)
+    assert logged.store.here == 20 + here
 
 
 def test_a_large_batch_that_takes_its_time_is_no_slow_disk(logged):

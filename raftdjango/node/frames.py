@@ -37,7 +37,8 @@ def _wrong(proposal_id: bytes, command: bytes) -> str:
     """Why no node could apply these bytes; empty where all can.
 
     A committed entry that cannot be decoded stops every node, and none may skip it: such bytes must
-    not get into the log.  So all of the command is decoded, rows too, as the applier will do it.
+    not get into the log.  So all of the command is decoded, rows too, as the applier will do it
+    (who is spared doing a small one again, see `decode_command`).
     """
     try:
         decoded = decode_command(command)

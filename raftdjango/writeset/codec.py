@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     M = TypeVar("M", bound=Message)
 
 PROPOSAL_ID_BYTES_MAX = 64
+LATELY_BYTES_MAX, LATELY_COUNT_MAX = 4 * 1024, 512
+"""Commands remembered, a few megabytes at most."""
 PLAIN_BYTES_MAX = 13
 """Bytes of a verdict that is no more than a kind and a row count."""
 
@@ -50,7 +52,15 @@ def encode_command(command: Command) -> bytes:
 
 
 def decode_command(data: bytes) -> Command:
-    """The command in a log entry; raises `MalformedCommand`."""
+    """The command in a log entry; raises `MalformedCommand`.
+
+    A small one that was decoded a moment ago is the same object again: a node decodes what its
+    workers propose before it gets into the log, and once more to apply it.
+    """
+    return _decode_lately(bytes(data)) if len(data) <= LATELY_BYTES_MAX else _decode(data)
+
+
+def _decode(data: bytes) -> Command:
     message = _parse(pb.Command, data, "command")
     proposal_id = message.proposal_id
     if not 0 < len(proposal_id) <= PROPOSAL_ID_BYTES_MAX:
@@ -61,6 +71,10 @@ def decode_command(data: bytes) -> Command:
     if kind == "write_set":
         return Command(proposal_id, message.expires_at_ms, _decode_write_set(message.write_set))
     return Command(proposal_id, message.expires_at_ms, _decode_other(kind, message))
+
+
+_decode_lately = lru_cache(maxsize=LATELY_COUNT_MAX)(_decode)
+"""Keyed by all of the bytes, so what it gives is what decoding them gives: commands cannot change."""
 
 
 def _parse(kind: type[M], data: bytes, what: str) -> M:

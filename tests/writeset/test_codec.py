@@ -39,6 +39,7 @@ from raftdjango.writeset import (
     encode_verdict,
 )
 from raftdjango.writeset import entry_pb2 as pb
+from raftdjango.writeset.codec import LATELY_BYTES_MAX
 from raftdjango.writeset.rows import row_digest
 
 FIXTURE = Path(__file__).with_name("version_1.json")
@@ -297,6 +298,24 @@ def test_a_verdict_of_a_newer_version_is_refused():
 
 
 @pytest.mark.parametrize("proposal_id", [b"", b"x" * 65])
+def insert_of(text: str) -> bytes:
+    table = Table("t", ("id", "text"), (0,))
+    return encode_command(Command(b"id", 7, WriteSet(3, (Insert(table, (1, text)),))))
+
+
+def test_what_was_decoded_a_moment_ago_is_not_decoded_again():
+    data = insert_of("x")
+    decoded = decode_command(data)
+    assert decode_command(bytes(bytearray(data))) is decoded
+    assert decode_command(insert_of("y")) != decoded
+    hash(decoded)  # nothing in it can be changed by those who share it
+
+
+def test_large_commands_are_not_remembered():
+    data = insert_of("x" * LATELY_BYTES_MAX)
+    assert decode_command(data) is not decode_command(data)
+
+
 def test_a_proposal_has_an_id(proposal_id):
     with pytest.raises(ValueError, match="proposal id"):
         encode_command(Command(proposal_id, 0, Barrier()))

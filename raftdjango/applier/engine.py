@@ -370,11 +370,14 @@ class Applier:
 
     def _write(self, last: LogEntry) -> None:
         self._outcomes.store()
-        state = replace(
-            self._next_state,
-            applied_index=last.index,
-            applied_term=last.term,
-            time_ms=last.time_ms,
+        before = self._next_state
+        state = AppliedState(
+            last.index,
+            last.term,
+            last.time_ms,
+            before.schema_version,
+            before.cluster_id,
+            before.group_name,
         )
         self._cursor.execute(
             _WRITE_STATE,

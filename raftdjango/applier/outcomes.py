@@ -52,9 +52,11 @@ class Outcomes:
 
     def store(self) -> None:
         """Write what was recorded."""
-        if self._pending:
+        if len(self._pending) == 1:
+            self._cursor.execute(_ADD, *self._pending.values())
+        elif self._pending:
             self._cursor.executemany(_ADD, self._pending.values())
-            self._pending.clear()
+        self._pending.clear()
 
     def prune(self, time_ms: int) -> None:
         """Forget outcomes whose proposals expired long ago: such a proposal is only expired now."""

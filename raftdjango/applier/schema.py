@@ -58,6 +58,8 @@ class Schema:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
+        self._cursor = connection.cursor()
+        self._cursor.row_factory = None
         self._cookie = -1
         self.generation = 0
         """Raised whenever what is known was forgotten."""
@@ -73,10 +75,10 @@ class Schema:
 
     def refresh(self) -> None:
         """Forget everything if the schema was changed since, by whomever."""
-        cookie = self.rows("PRAGMA main.schema_version")[0][0]
+        ((cookie,),) = self._cursor.execute("PRAGMA main.schema_version").fetchall()
         if cookie != self._cookie:
             self.forget()
-            self._cookie = int(str(cookie))
+            self._cookie = int(cookie)
 
     def forget(self) -> None:
         """The schema may have changed: read anew what is asked for next."""

@@ -119,6 +119,11 @@ class Capture:
         return self.cookie() == self._cookie
 
     @property
+    def is_prepared(self) -> bool:
+        """Whether there is a journal."""
+        return self._prepared
+
+    @property
     def has_wanted(self) -> bool:
         """Whether `renew()` would put triggers in place."""
         return bool(self._wanted)

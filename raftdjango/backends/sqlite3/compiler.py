@@ -10,8 +10,10 @@ Rows are captured by triggers, so a statement that none of this concerns needs n
 
 from __future__ import annotations
 
+import datetime as dt
 import sqlite3
 from dataclasses import replace
+from decimal import Decimal
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from raftdjango.backends.sqlite3.replication import Replication
-    from raftdjango.writeset import BlindInsert, Table, Verdict
+    from raftdjango.writeset import BlindInsert, Verdict
 
 __all__ = [
     "SQLAggregateCompiler",
@@ -47,7 +49,9 @@ ANSWERS = frozenset({ROW_COUNT, NO_RESULTS})
 SCHEMA_ATTEMPTS = 3
 """How often a blind statement is made anew for a schema that moved, before it is executed here."""
 ORDINARY_KEYS = frozenset({AutoField, BigAutoField, SmallAutoField})
-PLAIN = frozenset({type(None), bool, int, float, str, bytes})
+PLAIN = frozenset(
+    {type(None), bool, int, float, str, bytes, Decimal, dt.date, dt.datetime, dt.time}
+)
 """Types of values that can be nothing but a parameter."""
 
 
@@ -157,7 +161,7 @@ class SQLInsertCompiler(_TextOnce, compiler.SQLInsertCompiler):
                 break
             verdict = self.connection.replication.propose_blind(operations)
             if verdict is not None:
-                return self._answer(operations[0].table, verdict)
+                return self._answer(operations, verdict)
         self._made = made
         return super().execute_sql(returning_fields)
 
@@ -177,15 +181,10 @@ class SQLInsertCompiler(_TextOnce, compiler.SQLInsertCompiler):
         shape = self.connection.replication.insert_shape(self.query.get_meta().db_table, columns)
         if shape is None:
             return ()
-        returning = [] if in_block else self._columns_to_ask()
+        known = in_block or not self.returning_fields or self._known_keys() is not None
+        returning = [] if known else [field.column for field in self.returning_fields or ()]
         operations = [blind.insert_operation(shape, row, returning) for row in rows]
         return () if None in operations else tuple(operations)  # type: ignore[arg-type]
-
-    def _columns_to_ask(self) -> list[str]:
-        """Columns to return; none if they are all known here."""
-        if not self.returning_fields or self._known_keys() is not None:
-            return []
-        return [field.column for field in self.returning_fields]
 
     def _known_keys(self) -> Any:
         """The answer where it is only the integer key, which is stored as it was given."""
@@ -193,16 +192,19 @@ class SQLInsertCompiler(_TextOnce, compiler.SQLInsertCompiler):
         asked = self.returning_fields or ()
         if auto_field is None or len(asked) != 1 or asked[0].column != auto_field.column:
             return None
+        if self._keys:
+            return [(key,) for key in self._keys]
         assert self._rows
         fields, rows = self._rows
         place = [field.column for field in fields].index(auto_field.column)
         keys = [row[place] for row in rows]
         return [(key,) for key in keys] if all(type(key) is int for key in keys) else None
 
-    def _answer(self, table: Table, verdict: Verdict) -> Any:
+    def _answer(self, operations: tuple[BlindInsert, ...], verdict: Verdict) -> Any:
         """What a blind insert gives to user code."""
         if not self.returning_fields:
             return []
+        table = operations[0].table
         answer = self._known_keys()
         if answer is None:
             order = blind.returned_order(table, [field.column for field in self.returning_fields])

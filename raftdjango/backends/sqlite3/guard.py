@@ -17,6 +17,7 @@ from raftdjango.exceptions import NotReplicable
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator
     from contextlib import AbstractContextManager
+    from typing import Self
 
 PRODUCT_PREFIX = "raftdjango_"
 JOURNAL = "raftdjango_journal"
@@ -107,15 +108,20 @@ class Guard:
         self.created: list[str] = []
         """Tables that the last statement was going to make."""
 
-    @contextmanager
-    def unlocked(self) -> Iterator[None]:
-        """The backend's own statements: everything is allowed."""
-        with self._lock:  # The watchdog's thread comes here as well.
-            self._unlocked += 1
-            try:
-                yield
-            finally:
-                self._unlocked -= 1
+    def unlocked(self) -> Self:
+        """The backend's own statements: everything is allowed within `with guard.unlocked()`.
+
+        The guard itself, since several are entered for each transaction; also within each other.
+        """
+        return self
+
+    def __enter__(self) -> None:
+        self._lock.__enter__()  # The watchdog's thread comes here as well.
+        self._unlocked += 1
+
+    def __exit__(self, *error: object) -> None:
+        self._unlocked -= 1
+        self._lock.__exit__(None, None, None)
 
     @contextmanager
     def as_statement(self) -> Iterator[None]:

@@ -42,8 +42,7 @@ def draw_keys(
     somebody chose himself.  A blind insert does without: the applier would tell.
     """
     replication = connection.replication
-    raw = _raw(connection)
-    look = _prober(raw, table, column) if probe else None
+    look = _prober(_raw(connection), table, column) if probe else None
     allocator = replication.allocator
     locked = replication.holds_write_lock()
     timeout_s = LEASE_UNDER_LOCK_S if locked else get_settings().commit_timeout_s
@@ -53,7 +52,8 @@ def draw_keys(
     except ClusterUnavailable:
         if not locked:
             raise
-        first = max(next_local_key(raw, table, column), max(keys, default=0) + 1)
+        local = next_local_key(_raw(connection), table, column)
+        first = max(local, max(keys, default=0) + 1)
         keys.extend(range(first, first + count - len(keys)))
     return keys
 

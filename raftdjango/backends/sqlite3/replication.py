@@ -164,9 +164,8 @@ class Replication:
     def table(self, name: str) -> Table | None:
         """The table as write-sets name it; None if it cannot be replicated by rows.
 
-        In autocommit it may be outdated: `propose_blind` finds out.
+        In autocommit it may be outdated: `propose_blind` finds out.  The connection must be open.
         """
-        self.wrapper.ensure_connection()
         if self.capture.schema_version is None and self.speculation.state is State.IDLE:
             self.capture.pin_schema_version(self.schema_version())
         try:

@@ -41,14 +41,16 @@ class WriteLock:
 
     def begin(self) -> None:
         """BEGIN IMMEDIATE, standing back for the applier, with triggers that fit the schema."""
-        while True:
+        if self.capture.has_wanted or not self.capture.is_prepared:
             self.capture.renew()
-            self._find()
-            self._acquire()
-            if self.capture.is_current:
-                return
+        self._find()
+        self._acquire()
+        # Nearly always so; and only under the lock it stays so.
+        while not self.capture.is_current:
             with self.capture.guard.unlocked():
                 self.connection.rollback()
+            self.capture.renew()
+            self._acquire()
 
     def _find(self) -> None:
         if self.right_of_way is None:

@@ -6,6 +6,7 @@ import json
 import os
 import queue
 import re
+import resource
 import signal
 import socket
 import sqlite3
@@ -130,6 +131,8 @@ class Cluster:
             for name, port in zip(self.names, free_ports(size), strict=True)
         }
         self.settings = {"SECRET": "what the nodes of the tests sign with", **raftdjango}
+        self.listen: dict[str, str] = {}
+        """Where nodes listen that are not reached at their own address, but through something else."""
         self.nodes: dict[str, subprocess.Popen[bytes]] = {}
         self.workers: list[Worker] = []
         for name in self.names:
@@ -153,6 +156,7 @@ class Cluster:
                 "NODE_ID": name,
                 "NODES": self.urls,
                 "DATA_DIR": str(self.data_dir(name)),
+                **({"LISTEN": self.listen[name]} if name in self.listen else {}),
                 **self.settings,
             },
         }
@@ -168,8 +172,13 @@ class Cluster:
         """What a node has printed, over all its lives."""
         return (self.folder / name / "raftnode.log").read_text()
 
-    def start(self, *names: str) -> None:
-        """Start nodes (all, if none is named)."""
+    def start(self, *names: str, file_bytes_max: int | None = None) -> None:
+        """Start nodes (all, if none is named); the system refuses them files that are larger."""
+
+        def limit() -> None:
+            if file_bytes_max is not None:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (file_bytes_max, file_bytes_max))
+
         for name in names or self.names:
             with (self.folder / name / "raftnode.log").open("ab") as log:
                 self.nodes[name] = subprocess.Popen(
@@ -178,6 +187,7 @@ class Cluster:
                     env=self.environment(name),
                     stdout=log,
                     stderr=subprocess.STDOUT,
+                    preexec_fn=limit,
                 )
 
     def signal(self, number: int, *names: str) -> None:

@@ -208,6 +208,13 @@ def bulk(prefix: str, rows: int, size: int) -> None:
     )
 
 
+@atomic_retry
+def large_block(name: str, notes: int, size: int) -> None:
+    """One entry of a little more than `notes * size` bytes."""
+    account = Account.objects.create(name=name)
+    Note.objects.bulk_create(Note(account=account, text="x" * size) for _ in range(notes))
+
+
 def hooks() -> list[str]:
     """`on_commit` hooks run once, after the commit; those of a rolled back block never."""
     ran: list[str] = []

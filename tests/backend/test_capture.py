@@ -11,9 +11,10 @@ from django.db import connection, models, transaction
 from django.db.models import F
 from django.test import TransactionTestCase
 
+from raftdjango.backends.sqlite3 import journal
 from raftdjango.backends.sqlite3.capture import KEPT_TABLES_MAX, WIDTH_MIN
 from raftdjango.backends.sqlite3.journal import same
-from raftdjango.writeset import Delete, Insert, Update
+from raftdjango.writeset import Delete, Insert, Table, Update, Value
 from tests.backend.helpers import elsewhere, entries, kinds, only, raw
 from tests.backend.models import Account, Booking, Reading, Tag
 
@@ -237,3 +238,25 @@ class TestTables(TransactionTestCase):
         assert update.table.name == "gone"
         for name in ("other", "gone"):
             raw(f"DROP TABLE {name}")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "changed"),
+    [
+        (1, 1, False),
+        (None, None, False),
+        (1.5, 1.5, False),
+        (0.0, 0.0, False),
+        (0.0, -0.0, True),
+        (1, 1.0, True),
+        ("a", b"a", True),
+        (None, 0, True),
+        ("a", "b", True),
+    ],
+)
+def test_a_change_is_what_sqlite_would_store_otherwise(
+    old: Value, new: Value, changed: bool
+) -> None:
+    update = journal._update(Table("t", ("id", "a"), (0,)), (1, old), (1, new))
+    assert bool(update.changes) is changed
+    assert same(old, new) is not changed

@@ -297,7 +297,6 @@ def test_a_verdict_of_a_newer_version_is_refused():
         decode_verdict(pb.Verdict(kind=55).SerializeToString())
 
 
-@pytest.mark.parametrize("proposal_id", [b"", b"x" * 65])
 def insert_of(text: str) -> bytes:
     table = Table("t", ("id", "text"), (0,))
     return encode_command(Command(b"id", 7, WriteSet(3, (Insert(table, (1, text)),))))
@@ -316,6 +315,7 @@ def test_large_commands_are_not_remembered():
     assert decode_command(data) is not decode_command(data)
 
 
+@pytest.mark.parametrize("proposal_id", [b"", b"x" * 65])
 def test_a_proposal_has_an_id(proposal_id):
     with pytest.raises(ValueError, match="proposal id"):
         encode_command(Command(proposal_id, 0, Barrier()))

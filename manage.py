@@ -15,7 +15,7 @@ def main() -> None:
 
     # Models and migrations can be compared before the demo has ever run and has a database.
     warnings.filterwarnings(
-        "ignore", r"Got an error checking a consistent migration history.*unable to open"
+        "ignore", r"Got an error checking a consistent migration history.*does not exist"
     )
     execute_from_command_line(sys.argv)
 

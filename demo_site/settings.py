@@ -35,6 +35,7 @@ INSTALLED_APPS = [
 _engine = os.environ.get("DEMO_ENGINE") or "raftdjango.backends.sqlite3"
 
 DATABASES = {"default": {"ENGINE": _engine, "NAME": _folder / "db.sqlite3"}}  # replicated
+SILENCED_SYSTEM_CHECKS = ["raftdjango.W021"]  # `manage.py demo` makes the folder
 RAFTDJANGO = {  # replicated
     "NODE_ID": _node_id,
     "NODES": {node_id: _layout.raft_url(node_id) for node_id in _layout.node_ids},

@@ -27,6 +27,7 @@ from raftdjango.node.limits import (
     APPLY_HERE_BYTES_MAX,
     APPLY_HERE_ENTRIES_MAX,
     APPLY_HERE_IN_A_ROW,
+    APPLY_HERE_S,
 )
 from raftdjango.node.pace import Pace
 
@@ -83,7 +84,7 @@ class ApplierRunner:
         """Put, and given to nobody yet; the loop's own."""
         self._scheduled = False
         self._turns = THREAD_IN_A_ROW
-        self._pace = Pace()
+        self._pace = Pace(APPLY_HERE_S)
         self._queue: SimpleQueue[Sequence[Entry]] = SimpleQueue()
         self._rest: deque[Entry] = deque()
         """Taken from the queue and not yet applied; the thread's own."""

@@ -43,21 +43,17 @@ DISK_STALL_S = 5.0
 """A leader whose own disk has not answered for so long hands leadership over."""
 
 LOG_HERE_ENTRIES_MAX = 16
-"""Entries that the event loop itself writes in one batch, where the disk is quick ..."""
-LOG_HERE_FEW = 2
-"""... and where it is not: with more of them, more are on their way, and the loop can take those
-while the thread writes."""
-QUICK_S = 0.000_5
-"""What a sync may take on average to be no dearer than giving it to a thread."""
+"""Entries that the event loop itself writes in one batch; with more, it has better things to do."""
 LOG_HERE_BYTES_MAX = 64 * 1024
+LOG_HERE_S = 0.000_5
+"""What writing a batch may have taken lately for the loop to wait for the next."""
 APPLY_HERE_ENTRIES_MAX = 8
 """Entries that the event loop itself applies in one batch."""
 APPLY_HERE_BYTES_MAX = 16 * 1024
 """Hundreds of rows at most: a few milliseconds."""
+APPLY_HERE_S = 0.005
+"""What applying a batch may have taken lately.  More than of a sync: most of it is this process' own
+work, which a thread would do no sooner."""
 APPLY_HERE_IN_A_ROW = 64
 """Batches that the event loop applies until the thread gets one, and with it the checkpoint of
 SQLite's write-ahead log if that is due."""
-SLOW_S = 0.01
-"""Work that took the event loop longer than this is given to threads for a while."""
-FAST_AGAIN_COUNT = 8
-"""For so many batches that were not slow there."""

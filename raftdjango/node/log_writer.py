@@ -1,7 +1,7 @@
 """Writes the log: all that is pending with one append and one sync, here or on a thread.
 
-*Here* is the event loop: waking a thread and being woken by it costs more than the sync of a fast
-disk.  A large batch, a disk that was slow lately, or a thread that is not done yet: the thread
+*Here* is the event loop: waking a thread and being woken by it costs about as much as the sync of a
+fast disk.  A large batch, a disk that was slow lately, or a thread that is not done yet: the thread
 writes.  Only one of the two has work at a time, so the log has one writer and one order.
 
 It knows neither Raft nor the database.  A failure is final: what a failed sync left on the disk
@@ -15,12 +15,7 @@ import time
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
-from raftdjango.node.limits import (
-    LOG_HERE_BYTES_MAX,
-    LOG_HERE_ENTRIES_MAX,
-    LOG_HERE_FEW,
-    QUICK_S,
-)
+from raftdjango.node.limits import LOG_HERE_BYTES_MAX, LOG_HERE_ENTRIES_MAX, LOG_HERE_S
 from raftdjango.node.pace import Pace
 
 if TYPE_CHECKING:
@@ -63,7 +58,7 @@ class LogWriter:
         """The last ticket that the thread made durable."""
         self._posted = False
         self._ended = False
-        self._pace = Pace()
+        self._pace = Pace(LOG_HERE_S)
         self._busy_since = 0.0
         self._put_bytes = 0
         self._done_bytes = 0
@@ -139,11 +134,10 @@ class LogWriter:
         self._on_persisted(batch[-1].ticket)
 
     def _may_write_here(self) -> bool:
-        entries_max = LOG_HERE_ENTRIES_MAX if self._pace.average_s <= QUICK_S else LOG_HERE_FEW
         return (
             self._is_thread_idle
             and self._pace.is_fast
-            and sum(len(effect.entries) for effect in self._waiting) <= entries_max
+            and sum(len(effect.entries) for effect in self._waiting) <= LOG_HERE_ENTRIES_MAX
             and _size(self._waiting) <= LOG_HERE_BYTES_MAX
         )
 

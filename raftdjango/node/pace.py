@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from raftdjango.node.limits import FAST_AGAIN_COUNT, SLOW_S
+REMEMBERED = 8
+OUTLIER = 2 * REMEMBERED
+"""What took longer than so many times the limit counts as that: one such is over it, and is
+forgotten after half a dozen that were fast."""
 
 
 class Pace:
-    """How fast some work was lately; told by whichever thread does it, one at a time."""
+    """How long some work took lately; told by whichever thread does it, one at a time."""
 
-    def __init__(self) -> None:
-        self._slow_for = 0
-        self.average_s = 0.0
-        """Of the last ten or so; a single slow one counts no more than `SLOW_S`."""
+    def __init__(self, limit_s: float) -> None:
+        self._limit_s = limit_s
+        self._average_s = 0.0
 
     @property
     def is_fast(self) -> bool:
-        """False for a number of times after it was slow."""
-        return not self._slow_for
+        """Whether it took no more than the limit on average."""
+        return self._average_s <= self._limit_s
 
     def took(self, seconds: float) -> None:
         """It was done once more."""
-        self.average_s += (min(seconds, SLOW_S) - self.average_s) / 8
-        if seconds > SLOW_S:
-            self._slow_for = FAST_AGAIN_COUNT
-        elif self._slow_for:
-            self._slow_for -= 1
+        counted_s = min(seconds, OUTLIER * self._limit_s)
+        self._average_s += (counted_s - self._average_s) / REMEMBERED

@@ -45,7 +45,7 @@ DISK_STALL_S = 5.0
 LOG_HERE_ENTRIES_MAX = 16
 """Entries that the event loop itself writes in one batch; with more, it has better things to do."""
 LOG_HERE_BYTES_MAX = 64 * 1024
-LOG_HERE_S = 0.000_5
+LOG_HERE_S = 0.002
 """What writing a batch may have taken lately for the loop to wait for the next."""
 APPLY_HERE_ENTRIES_MAX = 8
 """Entries that the event loop itself applies in one batch."""

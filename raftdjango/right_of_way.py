@@ -382,9 +382,8 @@ def foreign_holder(database: Path) -> Holder | None:
 
     Finds an operator's `sqlite3` shell, which has no slot.  Linux only; elsewhere None.
     """
-    shared = Path(f"{database}-shm")
     try:
-        inode = str(shared.stat().st_ino)
+        inode = str(Path(f"{database}-shm").stat().st_ino)
         lines = Path("/proc/locks").read_text().splitlines()
     except OSError:
         return None

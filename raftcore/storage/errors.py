@@ -57,6 +57,8 @@ def log_failed(folder: Path, doing: str, error: OSError) -> LogFailed:
     """The `LogFailed` for a failed operation, with what to do about it."""
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
         advice = "The disk is full: make room there and start the node again."
+    elif error.errno == errno.EFBIG:
+        advice = "Raise this process's limit for the size of a file and start the node again."
     elif error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
         advice = "Make the folder writable for this user and start the node again."
     else:

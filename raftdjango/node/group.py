@@ -310,12 +310,12 @@ class Group:
     def _on_applier_fault(self, error: BaseException) -> None:
         self.applier_fault = f"{error}" or type(error).__name__
         logger.critical(
-            "Group %s: node %s has stopped applying at index %d: %s. Mend the cause and restart "
+            "Group %s: node %s has stopped applying at index %d: %s Mend the cause and restart "
             "the raftnode; nothing is lost.",
             self.name,
             self.node_id,
             self.applied_index,
-            self.applier_fault,
+            _sentence(self.applier_fault),
         )
         self.proposals.fail_all(
             Refusal(
@@ -327,7 +327,7 @@ class Group:
     def _on_log_failure(self, error: BaseException) -> None:
         self.consensus.stop()
         self._node_failure(
-            f"The log of group {self.name} could not be written: {error}. The node stops: what a "
+            f"The log of group {self.name} could not be written: {_sentence(error)} The node stops: what a "
             "failed write left on the disk is not to be trusted until it is read again at a start."
         )
 
@@ -393,3 +393,8 @@ class Group:
                 return False
             await asyncio.sleep(0.01)
         return True
+
+
+def _sentence(what: object) -> str:
+    """With its full stop, which many messages have already."""
+    return f"{what}".rstrip(".") + "."

@@ -23,8 +23,9 @@ from raftdjango.applier.faults import (
     Refused,
     VerificationFailed,
     environment_fault,
+    is_too_long,
 )
-from raftdjango.applier.groups import groups, light_group
+from raftdjango.applier.groups import groups, light_bounds, light_group
 from raftdjango.applier.keys import forget_lost_sequences, sequences
 from raftdjango.applier.operations import SCHEMA, Operations
 from raftdjango.applier.outcomes import PRUNE_EVERY, Outcomes
@@ -148,6 +149,7 @@ class Applier:
         """Apply entries as `apply_batch` does, if that waits for nothing and is little work.
 
         None: it would, or is not; nothing was done, and `apply_batch` takes the same entries.
+        Rows that are too long for that turn out only on the way, and then all is undone.
         No checkpoint is made meanwhile: every now and then `apply_batch` must be called for that.
         """
         group = light_group(entries, self._operations)
@@ -156,8 +158,11 @@ class Applier:
         try:
             self._let_checkpoint(allowed=False)
             self._switch_foreign_keys(on=False)
-            return self._commit(group) if self._try_begin() else None
+            with light_bounds(self._connection, self._operations):
+                return self._commit(group) if self._try_begin() else None
         except (sqlite3.Error, MemoryError) as error:
+            if is_too_long(error):
+                return None
             raise environment_fault(error, f"after entry {self._state.applied_index}") from error
 
     def _let_checkpoint(self, *, allowed: bool) -> None:
@@ -238,7 +243,8 @@ class Applier:
 
     def _abandon(self) -> None:
         """Nothing of the transaction in progress stays."""
-        self._schema.forget()
+        if not self._operations.bounded:  # Light entries leave the schema as it is.
+            self._schema.forget()
         self._outcomes.forget_pending()
         if self._connection.in_transaction:
             self._cursor.execute("ROLLBACK")

@@ -72,6 +72,11 @@ def is_same_everywhere(error: Exception) -> bool:
     return code & 0xFF in _SAME_EVERYWHERE
 
 
+def is_too_long(error: Exception) -> bool:
+    """Did SQLite meet a value or a row beyond its limit?"""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF == sqlite3.SQLITE_TOOBIG
+
+
 def message_of(error: Exception) -> str:
     """The error in SQLite's words; what Python itself words differs between its versions."""
     if getattr(error, "sqlite_errorcode", None) is None:

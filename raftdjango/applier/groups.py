@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from raftdjango.applier.faults import EnvironmentFault, Refused
@@ -25,6 +27,11 @@ if TYPE_CHECKING:
     from raftdjango.writeset import Command, Operation
 
     Group = list[tuple[LogEntry, Command | None]]
+
+LIGHT_ROWS_MAX = 64
+"""Rows that light entries may write or certify, together."""
+LIGHT_VALUE_BYTES_MAX = 64 * 1024
+"""Longest value, and longest row to be written, that SQLite may meet at them."""
 
 
 def groups(entries: Sequence[LogEntry]) -> Iterator[tuple[Group, bool | None]]:
@@ -54,12 +61,14 @@ def groups(entries: Sequence[LogEntry]) -> Iterator[tuple[Group, bool | None]]:
 
 
 def light_group(entries: Sequence[LogEntry], operations: Operations) -> Group | None:
-    """The entries, if one COMMIT does and the work is bounded by their size; else None.
+    """The entries, if one COMMIT does and the work is bounded by rows; else None.
 
     It is not where old outcomes are pruned, the schema is to be read anew, or keys are removed:
-    SQLite looks for children of a key in whatever way it finds.
+    SQLite looks for children of a key in whatever way it finds.  How long rows are that exist
+    already turns out only when they are met: see `light_bounds`.
     """
     light: Group = []
+    rows = 0
     try:
         for group, foreign_keys in groups(entries):
             if foreign_keys is not None:
@@ -73,11 +82,30 @@ def light_group(entries: Sequence[LogEntry], operations: Operations) -> Group | 
             write_set = command.body
             if write_set.expected_digest or not operations.knows_schema:
                 return None
+            rows += sum(map(_row_count, write_set.operations))
+            if rows > LIGHT_ROWS_MAX:
+                return None
             if any(_removes_keys(each, operations) for each in write_set.operations):
                 return None
     except (EnvironmentFault, Refused):
         return None  # As the full way will say.
     return light or None
+
+
+@contextmanager
+def light_bounds(connection: sqlite3.Connection, operations: Operations) -> Iterator[None]:
+    """Have SQLite raise an error (`is_too_long`) rather than touch what is longer than light."""
+    before = connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LIGHT_VALUE_BYTES_MAX)
+    operations.bounded = True
+    try:
+        yield
+    finally:
+        operations.bounded = False
+        connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, before)
+
+
+def _row_count(operation: Operation) -> int:
+    return len(operation.keys) if isinstance(operation, (BlindUpdate, BlindDelete)) else 1
 
 
 def _removes_keys(operation: Operation, operations: Operations) -> bool:

@@ -50,7 +50,7 @@ LOG_HERE_S = 0.002
 APPLY_HERE_ENTRIES_MAX = 8
 """Entries that the event loop itself applies in one batch."""
 APPLY_HERE_BYTES_MAX = 16 * 1024
-"""Hundreds of rows at most: a few milliseconds."""
+"""Of which the applier refuses more than some dozens of rows, and long ones: a few milliseconds remain."""
 APPLY_HERE_S = 0.005
 """What applying a batch may have taken lately.  More than of a sync: most of it is this process' own
 work, which a thread would do no sooner."""

@@ -11,6 +11,11 @@ import threading
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from django.apps import apps
+from django.core.exceptions import ImproperlyConfigured
+
+from raftdjango.conf import ENGINE
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
@@ -95,6 +100,20 @@ def use_client(alias: str, factory: Callable[[], NodeClient] | None) -> None:
         _factories.pop(alias, None)
     else:
         _factories[alias] = factory
+
+
+def check_installed(alias: str) -> None:
+    """Refuse a database whose commands, checks and admin page would be missing.
+
+    A system check cannot tell: those of an application that is not installed do not run.  The test
+    mode needs none of it.
+    """
+    if alias in _factories or not apps.apps_ready or apps.is_installed("raftdjango"):
+        return
+    raise ImproperlyConfigured(
+        f"DATABASES[{alias!r}] has the engine {ENGINE!r}, but 'raftdjango' is not in "
+        'INSTALLED_APPS. Add it: INSTALLED_APPS += ["rest_framework", "raftdjango"]'
+    )
 
 
 def connect(alias: str) -> NodeClient:

@@ -16,6 +16,7 @@ from django.db.backends.sqlite3 import base as sqlite3
 from django.db.backends.utils import debug_transaction
 
 from raftdjango.backends.sqlite3.chunks import ChunkedCursor, ChunkPool, SpillingCursor
+from raftdjango.backends.sqlite3.client import DatabaseClient
 from raftdjango.backends.sqlite3.creation import DatabaseCreation
 from raftdjango.backends.sqlite3.cursor import ReplicatedCursor
 from raftdjango.backends.sqlite3.features import DatabaseFeatures
@@ -23,6 +24,7 @@ from raftdjango.backends.sqlite3.locked import LockedConnection
 from raftdjango.backends.sqlite3.operations import DatabaseOperations
 from raftdjango.backends.sqlite3.replication import Replication
 from raftdjango.backends.sqlite3.schema import DatabaseSchemaEditor
+from raftdjango.client import check_installed
 from raftdjango.conf import missing_folder
 
 
@@ -44,6 +46,7 @@ class ReplicatedDatabaseWrapperMixin:
         """As Django has them, without what concerns replication."""
         params: dict[str, Any] = super().get_connection_params()  # type: ignore[misc]
         params.pop("raft", None)
+        check_installed(self.alias)  # type: ignore[attr-defined]
         if self.is_in_memory_db():  # type: ignore[attr-defined]
             raise ImproperlyConfigured(
                 f"DATABASES[{self.alias!r}]['NAME'] must be a file: its node applies "  # type: ignore[attr-defined]
@@ -159,6 +162,7 @@ class DatabaseWrapper(ReplicatedDatabaseWrapperMixin, sqlite3.DatabaseWrapper):
 
     display_name = "SQLite (replicated)"
     SchemaEditorClass = DatabaseSchemaEditor
+    client_class = DatabaseClient
     creation_class = DatabaseCreation
     features_class = DatabaseFeatures
     ops_class = DatabaseOperations

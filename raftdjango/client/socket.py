@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from raftdjango.applier import OUTCOME_GRACE_MS
 from raftdjango.client import Outcome, channel_pb2
+from raftdjango.client.absence import GRACE_S, Absence
 from raftdjango.client.local_database import local_outcome, local_state
 from raftdjango.client.stream import ConnectionLost, Stream
 from raftdjango.conf import database_path, get_settings, group_of
@@ -46,6 +47,7 @@ class SocketClient:
         settings = settings or get_settings()
         self._group = group_of(alias)
         self._path = settings.socket_path(self._group)
+        self._lock_path = settings.data_dir / "lock"
         self._database = database or database_path(alias)
         self._connect_timeout_s = settings.commit_timeout_s
         self._stream: Stream | None = None
@@ -147,9 +149,10 @@ class SocketClient:
         """Ask until there is an answer or the time is up, over new connections if need be.
 
         None asks for no more than a connection.  Raises `Doubt` when a raftnode may have taken the
-        request, `ClusterUnavailable` when none can have.
+        request, `ClusterUnavailable` when none can have: early, where there is no raftnode.
         """
         deadline = time.monotonic() + timeout_s
+        gone = Absence(self._path, self._lock_path, worth_a_warning=timeout_s > GRACE_S)
         pause = RECONNECT_S_MIN
         doubtful = False
         why = self._nobody
@@ -174,7 +177,8 @@ class SocketClient:
                     self._disconnect()  # perhaps in the middle of a frame
                     raise
                 left = deadline - time.monotonic()
-                if left <= 0:
+                nobody_comes = gone.for_good(why)
+                if left <= 0 or (nobody_comes and not doubtful):
                     break
                 time.sleep(min(left, pause * (0.5 + random.random())))  # noqa: S311 - jitter
                 pause = min(pause * 2, RECONNECT_S_MAX)
@@ -192,7 +196,9 @@ class SocketClient:
         try:
             stream = self._stream = Stream(self._path, deadline)
         except ConnectionLost as lost:
-            raise ConnectionLost(f"{self._nobody} ({lost})") from lost
+            missing = isinstance(lost.__cause__, FileNotFoundError)  # which the path says already
+            why = self._nobody if missing else f"{self._nobody} ({lost})"
+            raise ConnectionLost(why) from lost
         state = local_state(self._database)
         request = channel_pb2.Request()
         request.hello.version = CHANNEL_VERSION

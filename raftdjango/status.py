@@ -38,6 +38,7 @@ class Health(Enum):
     GOOD = "good"
     BEHIND = "behind"
     SILENT = "silent"
+    UNHEARD = "unheard"
     NOT_READY = "not-ready"
     UNKNOWN = "unknown"
 
@@ -51,6 +52,7 @@ _LABELS = {
     Health.GOOD: _("in step"),
     Health.BEHIND: _("behind"),
     Health.SILENT: _("does not answer"),
+    Health.UNHEARD: _("not heard since the election"),
     Health.NOT_READY: _("not ready"),
     Health.UNKNOWN: _("not known here"),
 }
@@ -126,8 +128,8 @@ def _own_health(status: Mapping[str, Any]) -> Health:
 def _health(status: Mapping[str, Any], row: Mapping[str, Any], silent_ms: int) -> Health:
     contact, lag, told = row.get("last_contact_ms"), row.get("lag"), told_ms(status)
     if contact is None:
-        # Only a leader hears from everybody: silence means something where it says so.
-        return Health.UNKNOWN if told is None else Health.SILENT
+        # Only a leader hears from everybody, and a new one has heard from nobody yet.
+        return Health.UNKNOWN if told is None else Health.UNHEARD
     # That the leader's word is a little old makes nobody silent; the leader was heard first-hand.
     if contact - (0 if row.get("role") == "leader" else told or 0) > silent_ms:
         return Health.SILENT

@@ -31,14 +31,18 @@ def member_facts(
     facts = []
     for member in status.members:
         me = member.id == status.node_id
+        leads = member.id == status.leader
         fact = said.get(member.id)
+        if fact is not None and not leads and not fact.HasField("last_contact_ms"):
+            # Not heard by this leader: what it would say is only what every leader begins with.
+            fact = None
         contact = member.last_contact_ms  # what was heard first-hand is the better word
         if contact is None and fact is not None and fact.HasField("last_contact_ms"):
             contact = fact.last_contact_ms + told_ms
         role: str | None = None
         if me:
             role = status.role.name.lower()
-        elif member.id == status.leader:
+        elif leads:
             role = "leader"
         elif fact is not None:
             role = "follower" if member.voter else "learner"

@@ -74,14 +74,22 @@ def test_rows_of_a_follower() -> None:
     assert found == {
         "n1": (100, 0, "leader"),
         "n2": (90, 10, "follower"),
-        "n3": (0, 100, "learner"),
-    }
+        "n3": (None, None, None),
+    }, "n3 was never heard by this leader, which then knows nothing of it"
     contacts = {name: row["last_contact_ms"] for name, row in rows.items()}
-    assert contacts == {"n1": 7, "n2": 0, "n3": None}, "n3 was never heard by anybody"
+    assert contacts == {"n1": 7, "n2": 0, "n3": None}
     told = facts_of(LEADER)
     told.members[2].last_contact_ms = 50
     rows = {row["id"]: row for row in member_facts(FOLLOWER, {}, told, 300)}
-    assert rows["n3"]["last_contact_ms"] == 350
+    n3 = rows["n3"]
+    assert (n3["last_contact_ms"], n3["lag"], n3["role"]) == (350, 100, "learner")
+
+
+def test_a_new_leader_knows_nothing_of_a_member_that_it_has_not_heard() -> None:
+    rows = {row["id"]: row for row in member_facts(LEADER, {}, facts_of(LEADER), 0)}
+    n3 = rows["n3"]
+    assert (n3["role"], n3["match_index"], n3["lag"], n3["last_contact_ms"]) == (None,) * 4
+    assert (rows["n2"]["role"], rows["n2"]["lag"]) == ("follower", 10)
 
 
 def test_rows_of_a_follower_that_was_told_nothing() -> None:

@@ -77,6 +77,13 @@ class ClusterPageTests(TestCase):
         assert "n3 in step follower http://127.0.0.1:7003 100 0 4 seconds ago" in text
         assert "what n1 said 4 seconds ago." in text
 
+    def test_member_that_a_new_leader_has_not_heard_of(self) -> None:
+        unheard = {"role": None, "match_index": None, "lag": None, "last_contact_ms": None}
+        rows = [*LEADER_STATUS["members"][:2], {**LEADER_STATUS["members"][2], **unheard}]
+        text = self.first_group({**LEADER_STATUS, "members": rows})
+        shown = r"n3 not heard since the election \W http://127.0.0.1:7003 \W \W \W "
+        assert re.search(shown, text)
+
     def test_no_leader(self) -> None:
         text = self.first_group({**LEADER_STATUS, "leader": None})
         assert "no leader at the moment" in text

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 
+from raftdjango.management.commands.raftctl import Command
 from raftdjango.management.tables import table
 from raftdjango.status import Health, ago, members
 from tests.operator.fakes import FOLLOWER_STATUS, LEADER_STATUS, TOLD_STATUS, raftnode_says
@@ -68,6 +69,16 @@ def test_follower_shows_what_its_leader_said_and_when() -> None:
     assert lines[-1] == "Only the leader hears from every node: what n1 said 4 seconds ago."
 
 
+def test_member_that_a_new_leader_has_not_heard_of() -> None:
+    """What the last leader knew of it is not repeated as if it were news."""
+    unheard = {"role": None, "match_index": None, "lag": None, "last_contact_ms": None}
+    rows = [*LEADER_STATUS["members"][:2], {**LEADER_STATUS["members"][2], **unheard}]
+    with raftnode_says({**LEADER_STATUS, "members": rows}):
+        last = raftctl("status").splitlines()[-1]
+    address = "http://127.0.0.1:7003"
+    assert last.split() == ["n3", address, *"----", "not", "heard", "since", "the", "election"]
+
+
 def test_no_leader_is_said() -> None:
     with raftnode_says({**LEADER_STATUS, "leader": None, "role": "candidate"}):
         assert "leader: none at the moment: writes wait" in raftctl("status")
@@ -106,6 +117,42 @@ def test_no_replicated_database(settings: Any) -> None:
     assert caught.value.returncode == 2
 
 
+@pytest.mark.parametrize("first", [True, False])
+def test_the_options_of_all_commands_stand_before_the_verb_or_after_it(
+    first: bool, tmp_path: Path
+) -> None:
+    options = ["--settings", "demo_site.settings", "--pythonpath", ".", "-v", "2", "--traceback"]
+    options += ["--no-color", "--skip-checks"]
+    environment = {**os.environ, "DEMO_FOLDER": str(tmp_path), "DEMO_ENGINE": ""}
+    environment.pop("DJANGO_SETTINGS_MODULE", None)
+    verb = ["status", "--timeout", "0.1"]
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "django",
+            "raftctl",
+            *((options + verb) if first else (verb + options)),
+        ],
+        env=environment,
+        cwd=Path(__file__).resolve().parents[2],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert "unrecognized" not in done.stderr
+    assert done.stderr.startswith("Traceback"), "as --traceback asks for"
+    assert "manage.py raftnode" in done.stderr
+
+
+@pytest.mark.parametrize("arguments", [["--verbosity", "0", "status"], ["status", "-v", "0"]])
+def test_an_option_before_the_verb_is_not_forgotten(arguments: list[str]) -> None:
+    parser = Command().create_parser("manage.py", "raftctl")
+    assert parser.parse_args(arguments).verbosity == 0
+    assert Command().create_parser("manage.py", "raftctl").parse_args(["status"]).verbosity == 1
+
+
 @pytest.mark.parametrize(
     "arguments", [[], ["dance"], ["status", "--database", "plain"], ["status", "--timeout", "0.1"]]
 )
@@ -135,19 +182,19 @@ class TestHealth:
     def test_leader_judges_by_lag_and_contact(self) -> None:
         assert self.health() == {"n1": Health.GOOD, "n2": Health.BEHIND, "n3": Health.SILENT}
 
-    def test_leader_that_never_heard_of_one(self) -> None:
+    def test_leader_that_has_not_heard_of_one_says_no_more_than_that(self) -> None:
         rows = [{**row, "last_contact_ms": None} for row in LEADER_STATUS["members"]]
-        assert self.health(members=rows)["n2"] is Health.SILENT
+        assert self.health(members=rows)["n2"] is Health.UNHEARD
 
     def test_age_of_the_leaders_word_makes_nobody_silent(self) -> None:
         assert {m.id: m.health for m in members(TOLD_STATUS)}["n3"] is Health.GOOD
 
     def test_leader_told_that_one_is_silent(self) -> None:
         rows = [dict(row) for row in TOLD_STATUS["members"]]
-        for contact in (None, 4000 + 65000):
+        for contact, health in ((None, Health.UNHEARD), (4000 + 65000, Health.SILENT)):
             rows[2]["last_contact_ms"] = contact
             judged = {m.id: m.health for m in members({**TOLD_STATUS, "members": rows})}
-            assert judged["n3"] is Health.SILENT
+            assert judged["n3"] is health
 
     def test_leader_itself_is_heard_first_hand(self) -> None:
         rows = [dict(row) for row in TOLD_STATUS["members"]]

@@ -7,6 +7,7 @@ next command to try.  Each verb is a method `handle_<verb>` with a parser of its
 from __future__ import annotations
 
 import json
+from argparse import SUPPRESS
 from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
@@ -30,9 +31,26 @@ class Command(BaseCommand):
 
     help = "Shows the state of the cluster."
 
+    _base_arguments: list[tuple[tuple[str, ...], dict[str, Any]]]
+
+    def create_parser(self, prog_name: str, subcommand: str, **kwargs: Any) -> CommandParser:
+        """As Django does."""
+        skip_checks = {"action": "store_true", "help": "Skip system checks."}
+        self._base_arguments = [(("--skip-checks",), skip_checks)]
+        return super().create_parser(prog_name, subcommand, **kwargs)
+
+    def add_base_argument(self, parser: CommandParser, *args: str, **kwargs: Any) -> None:
+        """Django's own options, remembered for the verbs' parsers."""
+        super().add_base_argument(parser, *args, **kwargs)
+        if "--version" not in args:
+            self._base_arguments.append((args, kwargs))
+
     def add_arguments(self, parser: CommandParser) -> None:
         """One parser a verb; the options that all have come from `common`."""
         common = CommandParser(add_help=False)
+        for names, options in self._base_arguments:
+            # After the verb as well; where it is not given there, what stood before the verb counts.
+            common.add_argument(*names, **{**options, "default": SUPPRESS})
         common.add_argument("--json", action="store_true", help="print JSON, for programs")
         common.add_argument(
             "--database", metavar="ALIAS", help="which replicated database (default: the first)"

@@ -9,7 +9,6 @@ has its own transaction, since SQLite's foreign keys are switched for it.
 from __future__ import annotations
 
 import sqlite3
-import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -18,15 +17,16 @@ from raftdjango.applier import commands, tables
 from raftdjango.applier.entries import Applied
 from raftdjango.applier.faults import (
     EnvironmentFault,
-    Locked,
     OutOfOrder,
     Refused,
     VerificationFailed,
     environment_fault,
     is_too_long,
 )
+from raftdjango.applier.foresight import foresee
 from raftdjango.applier.groups import groups, light_bounds, light_group
 from raftdjango.applier.keys import forget_lost_sequences, sequences
+from raftdjango.applier.lock import Lock
 from raftdjango.applier.operations import SCHEMA, Operations
 from raftdjango.applier.outcomes import PRUNE_EVERY, Outcomes
 from raftdjango.applier.references import deferred_actions
@@ -52,7 +52,6 @@ if TYPE_CHECKING:
     from raftdjango.writeset import Body, Command
 
 PATIENCE_S = 5.0
-LOCK_POLL_S = 0.001
 WAL_PAGES = 1000
 """From so many pages in SQLite's write-ahead log on, a COMMIT makes a checkpoint; its own default."""
 
@@ -86,8 +85,6 @@ class Applier:
         """
         self._connection = connection
         self._nested = nested
-        self._waiting = waiting
-        self._patience_s = patience_s
         self._pinning = pinning or Pinning(connection, outside="real" if nested else "refused")
         self._schema = Schema(connection)
         self._operations = Operations(connection, self._schema, self._run_statement)
@@ -97,6 +94,15 @@ class Applier:
         self._next_state = self._state
         self._foreign_keys: bool | None = None
         self._outcomes = Outcomes(self._cursor)
+        self.unhurried: Callable[[], bool] = lambda: False
+        """Asked again and again while somebody else has the write lock, by whoever applies: whether
+        nothing that waits for it is urgent.  Until it says no, workers are not asked to give way."""
+        self._lock = Lock(
+            self._cursor,
+            waiting=waiting,
+            unhurried=lambda: self.unhurried(),
+            patience_s=patience_s,
+        )
         self._alone = False
         self._may_checkpoint = True
 
@@ -112,7 +118,7 @@ class Applier:
                 tables.create_tables(self._connection)
             else:
                 self._switch_foreign_keys(on=False)
-                self._lock()
+                self._lock.begin()
                 tables.create_tables(self._connection)
                 self._cursor.execute("COMMIT")
         self._read_state()
@@ -159,11 +165,22 @@ class Applier:
             self._let_checkpoint(allowed=False)
             self._switch_foreign_keys(on=False)
             with light_bounds(self._connection, self._operations):
-                return self._commit(group) if self._try_begin() else None
+                return self._commit(group) if self._lock.try_begin() else None
         except (sqlite3.Error, MemoryError) as error:
             if is_too_long(error):
                 return None
             raise environment_fault(error, f"after entry {self._state.applied_index}") from error
+
+    def foresee(self, entries: Sequence[LogEntry]) -> list[Applied]:
+        """The leases of keys among entries that follow the applied index, as they will be applied.
+
+        Only those that are certain.  To be called by whoever applies, also while `unhurried` is asked.
+        """
+        try:
+            self._schema.refresh()
+            return foresee(self._cursor, self._schema, self._outcomes, entries)
+        except sqlite3.Error:
+            return []  # As applying them will say.
 
     def _let_checkpoint(self, *, allowed: bool) -> None:
         """Whether a COMMIT may bring what is in SQLite's write-ahead log into the database file."""
@@ -173,7 +190,7 @@ class Applier:
 
     def _apply_group(self, group: Group, *, foreign_keys: bool | None) -> list[Applied]:
         self._switch_foreign_keys(on=bool(foreign_keys))
-        self._lock()
+        self._lock.begin()
         return self._commit(group, alone=foreign_keys is not None)
 
     def _commit(self, group: Group, *, alone: bool = False) -> list[Applied]:
@@ -189,7 +206,7 @@ class Applier:
                 # What statements left to COMMIT.  The entry is alone in its transaction, so that
                 # this, too, depends on nothing else.
                 self._abandon()
-                self._lock()
+                self._lock.begin()
                 verdict = Verdict(VerdictKind.INTEGRITY_ERROR, message=str(error))
                 done = self._attempt(group, verdict)
                 self._cursor.execute("COMMIT")
@@ -220,26 +237,6 @@ class Applier:
         if self._foreign_keys is not on:
             self._cursor.execute(f"PRAGMA foreign_keys = {int(on)}")
             self._foreign_keys = on
-
-    def _lock(self) -> None:
-        """BEGIN, with patience for workers that hold the write lock."""
-        if self._try_begin():
-            return
-        with self._waiting():
-            deadline = time.monotonic() + self._patience_s
-            while not self._try_begin():
-                if time.monotonic() > deadline:
-                    raise Locked("Another process holds the database's write lock.")
-                time.sleep(LOCK_POLL_S)
-
-    def _try_begin(self) -> bool:
-        try:
-            self._cursor.execute("BEGIN IMMEDIATE")
-        except sqlite3.OperationalError as error:
-            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
-                raise
-            return False
-        return True
 
     def _abandon(self) -> None:
         """Nothing of the transaction in progress stays."""
@@ -366,7 +363,7 @@ class Applier:
             # whose entry is alone in the transaction, so that nothing else is lost.
             if not self._alone:
                 raise EnvironmentFault("An entry's SQL undid the whole transaction of its batch.")
-            self._lock()
+            self._lock.begin()
             return
         self._cursor.execute(f"ROLLBACK TO {_ENTRY}")
         self._cursor.execute(f"RELEASE {_ENTRY}")

@@ -38,20 +38,38 @@ def highest_key(schema: Schema, declared: TableSchema) -> int:
     return max(int(str(highest)) if highest is not None else 0, seq, 0)
 
 
-def lease(cursor: sqlite3.Cursor, schema: Schema, command: KeyLease) -> Verdict:
-    """Reserve a block behind every key that exists, was used, or was leased before."""
-    declared = schema.table(command.table)
+def leasable(schema: Schema, table: str) -> TableSchema:
+    """The table, if keys of it can be leased."""
+    declared = schema.table(table)
     if declared is None:
-        raise _refused(command.table, f"no such table: {command.table}")
+        raise _refused(table, f"no such table: {table}")
     if not declared.integer_key:
-        raise _refused(command.table, f"table {command.table} has no integer primary key")
-    name = declared.table.name
-    row = cursor.execute(
+        raise _refused(table, f"table {table} has no integer primary key")
+    return declared
+
+
+def next_key(cursor: sqlite3.Cursor, name: str) -> int:
+    """The key behind the last one leased."""
+    found = cursor.execute(
         f"SELECT next_key FROM main.{KEY} WHERE table_name = ?", (name,)
-    ).fetchone()
-    first = max(row[0] if row else 1, highest_key(schema, declared) + 1)
-    if first + command.count - 1 > INTEGER_MAX - 1:
+    ).fetchall()
+    return int(found[0][0]) if found else 1
+
+
+def first_key(schema: Schema, declared: TableSchema, count: int, following: int) -> int:
+    """Where a lease begins: behind every key that exists, was used, or was leased before."""
+    name = declared.table.name
+    first = max(following, highest_key(schema, declared) + 1)
+    if first + count - 1 > INTEGER_MAX - 1:
         raise _refused(name, f"table {name} has no keys left")
+    return first
+
+
+def lease(cursor: sqlite3.Cursor, schema: Schema, command: KeyLease) -> Verdict:
+    """Reserve a block of keys; `foresight` tells the same before."""
+    declared = leasable(schema, command.table)
+    name = declared.table.name
+    first = first_key(schema, declared, command.count, next_key(cursor, name))
     cursor.execute(
         f"INSERT OR REPLACE INTO main.{KEY} (table_name, next_key) VALUES (?, ?)",
         (name, first + command.count),

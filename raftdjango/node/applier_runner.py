@@ -15,7 +15,9 @@ import logging
 import threading
 import time
 from collections import deque
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING
 
@@ -72,13 +74,19 @@ class ApplierRunner:
         on_fault: Callable[[BaseException], None],
         name: str,
         now: Callable[[], float] = time.monotonic,
+        on_foreseen: Callable[[list[Applied]], None] = lambda foreseen: None,
     ) -> None:
-        """`members` is called by whoever applies, `on_applied` and `on_fault` on the loop."""
+        """`members` is called by whoever applies, the others on the loop.
+
+        `on_foreseen` is told what entries that wait for the write lock will come to (leases of keys,
+        see `Applier.foresee`); they are told to `on_applied` all the same, later.
+        """
         self._applier = applier
         self._loop = loop
         self._members = members
         self._on_applied = on_applied
         self._on_fault = on_fault
+        self._on_foreseen = on_foreseen
         self._now = now
         self._waiting: list[Entry] = []
         """Put, and given to nobody yet; the loop's own."""
@@ -88,6 +96,14 @@ class ApplierRunner:
         self._queue: SimpleQueue[Sequence[Entry]] = SimpleQueue()
         self._rest: deque[Entry] = deque()
         """Taken from the queue and not yet applied; the thread's own."""
+        self._batch: list[Entry] = []
+        """Taken from there, and being applied."""
+        self._looked_at: tuple[int, int] = (0, 0)
+        """The applied index and the last one behind it, when the thread looked ahead last."""
+        self._foreseen = 0
+        """The last index foreseen."""
+        self._unhurried = False
+        applier.unhurried = self._look_ahead
         self._done: deque[AppliedBatch] = deque()
         """Applied by the thread and not yet told; as long as the loop is behind, short of a batch or two."""
         self._posted = False
@@ -218,11 +234,7 @@ class ApplierRunner:
         rest = self._rest
         if not rest:
             rest.extend(self._queue.get())
-        try:
-            while len(rest) < APPLY_BATCH_ENTRIES_MAX:
-                rest.extend(self._queue.get_nowait())
-        except Empty:
-            pass
+        self._take_more()
         batch: list[Entry] = []
         size = 0
         while rest and len(batch) < APPLY_BATCH_ENTRIES_MAX and size < APPLY_BATCH_BYTES_MAX:
@@ -231,9 +243,35 @@ class ApplierRunner:
             batch.append(entry)
         return batch
 
+    def _take_more(self) -> None:
+        """What is queued already, up to a batch."""
+        with suppress(Empty):
+            while len(self._rest) < APPLY_BATCH_ENTRIES_MAX:
+                self._rest.extend(self._queue.get_nowait())
+
+    def _look_ahead(self) -> bool:
+        """While a worker has the write lock: answer leases, for which perhaps that worker waits.
+
+        Whether nothing else waits for the lock: then it would be a pity to take it from him.
+        """
+        self._take_more()
+        applied = self._applier.state.applied_index
+        waiting = [entry for entry in chain(self._batch, self._rest) if entry.index > applied]
+        if not waiting or self._ended:
+            return False
+        if self._looked_at != (applied, waiting[-1].index):
+            self._looked_at = applied, waiting[-1].index
+            foreseen = self._applier.foresee([_log_entry(entry) for entry in waiting])
+            self._unhurried = len(foreseen) == len(waiting)
+            if news := [each for each in foreseen if each.index > self._foreseen]:
+                self._foreseen = news[-1].index
+                self._post(self._on_foreseen, news)
+        return self._unhurried
+
     def _apply(self, batch: list[Entry]) -> None:
         begun = self._now()
         while batch:
+            self._batch = batch
             try:
                 applied = self._applier.apply_batch([_log_entry(entry) for entry in batch])
             except EnvironmentFault as fault:

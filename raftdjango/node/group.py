@@ -30,7 +30,8 @@ from raftdjango.node.limits import (
     TRANSFER_S,
 )
 from raftdjango.node.log_writer import LogWriter
-from raftdjango.node.peer_pb2 import Forward, ForwardAnswer, MemberFacts
+from raftdjango.node.peer_pb2 import ForwardAnswer, MemberFacts
+from raftdjango.node.peers import Forward
 from raftdjango.node.proposals import SWEEP_S, Proposals, Reason, Refusal
 from raftdjango.node.reads import BarrierReads
 from raftdjango.node.sessions import WorkerSession
@@ -95,7 +96,7 @@ class Group:
         self.log = LogWriter(
             opened.store,
             loop,
-            on_persisted=self._on_persisted,
+            on_persisted=lambda ticket: self.consensus.persisted(ticket),
             on_failure=self._on_log_failure,
             name=f"raft-log-{self.name}",
         )
@@ -106,6 +107,7 @@ class Group:
             on_applied=self._on_applied,
             on_fault=self._on_applier_fault,
             name=f"raft-apply-{self.name}",
+            on_foreseen=lambda foreseen: self.proposals.on_foreseen(foreseen),
         )
         self.core = opened.core
         self.consensus = Consensus(
@@ -266,9 +268,6 @@ class Group:
     def _persist(self, effect: Any) -> None:
         self.formation.on_persist(effect.entries)
         self.log.put(effect)
-
-    def _on_persisted(self, ticket: int) -> None:
-        self.consensus.persisted(ticket)
 
     def _on_applied(self, batch: AppliedBatch) -> None:
         self.applied_index = batch.last_index

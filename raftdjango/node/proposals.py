@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING, Protocol
@@ -195,6 +195,12 @@ class Proposals:
                 if 0 < other.term < batch.last_term:
                     self._forget_place(other)
                     self._place(other)
+
+    def on_foreseen(self, foreseen: Sequence[Applied]) -> None:
+        """These entries are committed, and this is what they will come to: leases of keys alone."""
+        for applied in foreseen:
+            if (waiting := self._waiting.get(applied.proposal_id or b"")) is not None:
+                self._settle(waiting, applied)
 
     def on_accepted(self, proposal_id: bytes, term: int, index: int) -> None:
         """The leader of `term` appended it at `index`."""

@@ -152,6 +152,24 @@ def toured(prefix: str) -> dict[str, Any]:
     }
 
 
+def four_tables(name: str) -> list[int]:
+    """A block that needs keys of one table after the other; the keys."""
+    with transaction.atomic():
+        account = Account.objects.create(name=name)
+        tag = Tag.objects.create(name=name)
+        note = Note.objects.create(account=account, text=name)
+        item = Item.objects.create(name=name)
+        account.tags.add(tag)
+    return [account.pk, tag.pk, note.pk, item.pk]
+
+
+def many_after_one(name: str, rows: int) -> None:
+    """A block that needs more keys than anybody has at hand, when it has written already."""
+    with transaction.atomic():
+        account = Account.objects.create(name=name)
+        Note.objects.bulk_create(Note(account=account, text=str(n)) for n in range(rows))
+
+
 def get_or_create(name: str) -> list[Any]:
     item, created = Item.objects.get_or_create(name=name)
     return [item.pk, created]

@@ -115,6 +115,17 @@ def test_transfers_keep_the_sum(cluster: Cluster, tmp_path: Path) -> None:
     assert sum(reader.call("balances")) == 400
 
 
+def test_the_first_blocks_of_a_new_cluster_get_keys_for_all_their_tables(cluster: Cluster) -> None:
+    """They are leased while the block has the write lock that applying the lease needs."""
+    cluster.assert_equal()
+    workers = {name: cluster.worker(name) for name in cluster.names}
+    keys = [workers[name].call("four_tables", f"{name}-small") for name in cluster.names]
+    for of_one_table in zip(*keys, strict=True):
+        assert len(set(of_one_table)) == 3
+    for name, worker in workers.items():
+        worker.call("many_after_one", f"{name}-large", 2000)
+
+
 def test_a_large_block_disturbs_nobody(bare_cluster: Cluster, tmp_path: Path) -> None:
     rows, cluster = 20_000, bare_cluster
     # The block takes a while to write; the applier of its node waits for it, the others do not.

@@ -1,10 +1,10 @@
 """Where a statement gets the keys that SQLite would have chosen.
 
-From the process' leased blocks, and from the node when those are empty.  While this connection holds
-the write lock, the node can give only what it has leased already: a new lease is applied on this
-machine too, and would wait for the lock.  Where it has none, keys are chosen as the applier would
-lease them, from the snapshot: behind every key leased or used.  Somebody else may be given the same
-ones meanwhile, which is a conflict at commit; the next commit brings a block, so that it stays rare.
+From the process' leased blocks, and from the node when those are empty.  A new lease is applied on this
+machine too.  While this connection has the write lock, that has to wait, but the node foretells what
+it comes to.  Where it cannot, because of what else waits to be applied, and where no lease comes for
+want of a leader, keys are chosen as the applier would lease them, from the snapshot: behind every key
+leased or used.  Somebody else may be given the same ones meanwhile, which is a conflict at commit.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
     from raftdjango.backends.sqlite3.base import DatabaseWrapper
 
-LEASE_UNDER_LOCK_S = 0.05
-"""Long enough for a node that has keys at hand, too short for the applier to lose patience."""
+LEASE_UNDER_LOCK_S = 1.0
+"""Long enough for a lease on a slow disk, and until the applier has taken the lock if that is what a
+lease waits for; too short to keep others waiting for a majority that is not there."""
 RAW_BLOCK = 64
 """Keys set aside for a raw INSERT, which does not say how many rows it will write."""
 
@@ -75,7 +76,8 @@ def raise_local_sequence(connection: DatabaseWrapper, table: str) -> None:
         if not locked:
             raise
         first = next_local_key(raw, table, "rowid")
-    with replication.capture.guard.unlocked():
+    # Outside of the transaction, which may have been rolled back meanwhile, it would be committed.
+    with replication.speculation.undisturbed(), replication.capture.guard.unlocked():
         raised = raw.execute(
             "UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = ?", (first - 1, table)
         )

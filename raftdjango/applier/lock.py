@@ -1,0 +1,59 @@
+"""The local database's write lock, as the applier takes it."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from typing import TYPE_CHECKING
+
+from raftdjango.applier.faults import Locked
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from contextlib import AbstractContextManager
+
+LOCK_POLL_S = 0.001
+
+
+class Lock:
+    """BEGIN on the applier's connection, with patience for workers that have the write lock."""
+
+    def __init__(
+        self,
+        cursor: sqlite3.Cursor,
+        *,
+        waiting: Callable[[], AbstractContextManager[object]],
+        unhurried: Callable[[], bool],
+        patience_s: float,
+    ) -> None:
+        """`waiting` asks workers to give way; `unhurried`, whether they need not be asked yet."""
+        self._cursor = cursor
+        self._waiting = waiting
+        self._unhurried = unhurried
+        self._patience_s = patience_s
+
+    def begin(self) -> None:
+        """Begin a transaction; raises `Locked` once patience is at its end."""
+        if self.try_begin():
+            return
+        while self._unhurried():
+            time.sleep(LOCK_POLL_S)
+            if self.try_begin():
+                return
+        with self._waiting():
+            deadline = time.monotonic() + self._patience_s
+            while not self.try_begin():
+                if time.monotonic() > deadline:
+                    raise Locked("Another process holds the database's write lock.")
+                time.sleep(LOCK_POLL_S)
+                self._unhurried()  # Whoever looks ahead may find something new.
+
+    def try_begin(self) -> bool:
+        """Begin if that can be done at once."""
+        try:
+            self._cursor.execute("BEGIN IMMEDIATE")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
+                raise
+            return False
+        return True

@@ -7,7 +7,7 @@ SEEDS ?= 10000
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-clean test test-fast test-newer test-django check proto soak bench clean
+.PHONY: help demo demo-stop demo-clean test test-fast test-newer test-django check proto soak bench clean
 
 help: ## Show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -24,8 +24,14 @@ $(VENV)/.dev: pyproject.toml
 	@$(PIP) install --upgrade pip && $(PIP) install --editable '.[dev]'
 	@touch $@ $(VENV)/.demo
 
-demo: $(VENV)/.demo ## Three nodes and the booking site on this machine; Ctrl-C stops them
-	@$(BIN)/python manage.py demo
+# Given on the command line only: many environments have a PORT that means something else.
+PORT_OPTION = $(if $(filter command,$(origin PORT)),--base-port $(PORT))
+
+demo: $(VENV)/.demo ## Three nodes and the booking site on this machine (PORT=7000, ARGS=...); Ctrl-C stops them
+	@$(BIN)/python manage.py demo $(PORT_OPTION) $(ARGS)
+
+demo-stop: ## Stop a demo that was left running
+	@! test -x $(BIN)/python || $(BIN)/python manage.py demo --stop
 
 demo-clean: ## Forget the demo's data
 	@test ! -e .demo || ! test -x $(BIN)/python || $(BIN)/python manage.py demo --stop

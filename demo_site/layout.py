@@ -11,8 +11,12 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+from raftdjango.conf import NODE_ID_VARIABLE
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 FOLDER_VARIABLE = "DEMO_FOLDER"
@@ -48,6 +52,18 @@ class Layout:
     def site_url(self, node_id: str) -> str:
         """Address of a node's web site."""
         return f"http://127.0.0.1:{self.site_port(node_id)}/"
+
+
+def manage_command(arguments: str, *, node_id: str = "") -> str:
+    """A `manage.py` command as it can be pasted into another terminal, in the project's folder."""
+    python = Path(sys.executable)
+    shown = python.relative_to(BASE_DIR) if python.is_relative_to(BASE_DIR) else python
+    folder = os.environ.get(FOLDER_VARIABLE)
+    variables = [
+        f"{NODE_ID_VARIABLE}={node_id} " if node_id else "",
+        f"{FOLDER_VARIABLE}={shlex.quote(folder)} " if folder else "",
+    ]
+    return f"{''.join(variables)}{shown} manage.py {arguments}"
 
 
 def demo_folder() -> Path:

@@ -18,7 +18,7 @@ from demo_site.layout import (
     NODES_VARIABLE,
     Layout,
 )
-from demo_site.processes import Record, Recorded
+from demo_site.processes import Record, Recorded, end, started_by_hand
 from raftdjango.conf import NODE_ID_VARIABLE
 
 if TYPE_CHECKING:
@@ -144,10 +144,16 @@ class Supervisor:
         return found
 
     def stop(self) -> list[str]:
-        """Stop all: sites first, then the nodes they write through.  Names of those killed."""
+        """Stop all: sites first, then the nodes they write through.  Names of those killed.
+
+        Also those that the user has started again by hand, as he was told to.
+        """
         nodes = [child for child in self.children if child.name.endswith(" node")]
         others = [child for child in self.children if child not in nodes]
         killed = self._stop(others, SITE_STOP_TIMEOUT_S)
+        for process in started_by_hand(self.folder, [child.recorded for child in nodes]):
+            timeout_s = 0.0 if self.hurried else NODE_STOP_TIMEOUT_S
+            killed += [p.name for p in end([process], timeout_s)]
         killed += self._stop(nodes, NODE_STOP_TIMEOUT_S)
         self.record.forget()
         return killed

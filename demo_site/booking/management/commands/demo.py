@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import signal
 import socket
 import subprocess
@@ -19,8 +20,15 @@ from typing import TYPE_CHECKING, Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 
-from demo_site.layout import BASE_DIR, Layout, demo_folder, save_layout, saved_layout
-from demo_site.processes import Record, wait_for_end
+from demo_site.layout import (
+    BASE_DIR,
+    Layout,
+    demo_folder,
+    manage_command,
+    save_layout,
+    saved_layout,
+)
+from demo_site.processes import Record, end, started_by_hand, wait_for_end
 from demo_site.supervisor import Child, Supervisor, child_environment
 
 if TYPE_CHECKING:
@@ -30,6 +38,7 @@ NODES_MAX = 9
 START_TIMEOUT_S = 300.0
 STOP_TIMEOUT_S = 40.0
 POLL_S = 0.2
+OTHER_BASE_PORTS = (17000, 27000, 37000, 47000)
 COLOURS = (36, 35, 33, 32, 34, 31)
 
 
@@ -64,7 +73,8 @@ class Command(BaseCommand):
             return self._stop(folder)
         layout = self._layout(folder, nodes, base_port)
         self._refuse_if_running(folder)
-        self._check_ports(layout)
+        if taken := _taken_ports(layout):
+            raise CommandError(_about_ports(taken, folder))
         save_layout(folder, layout)
         for node_id in layout.node_ids:
             (folder / node_id).mkdir(parents=True, exist_ok=True)
@@ -87,35 +97,19 @@ class Command(BaseCommand):
             # The log holds the nodes and their addresses since the cluster was formed.
             raise CommandError(
                 f"The data in {folder} belongs to {saved.nodes} nodes from port "
-                f"{saved.base_port + 1}. Leave out --nodes and --base-port to go on with it, or "
-                "forget it first: make demo-clean",
+                f"{saved.base_port + 1}: their addresses are in its log. Start without PORT, "
+                "--base-port and --nodes to go on with it, or forget it first: make demo-clean",
                 returncode=2,
             )
         return layout
 
     def _refuse_if_running(self, folder: Path) -> None:
-        if running := Record(folder).load():
+        running = Record(folder).load()
+        if running := [*running, *started_by_hand(folder, running)]:
             names = ", ".join(f"{process.name} ({process.pid})" for process in running)
             raise CommandError(
-                f"A demo in {folder} is running: {names}. Stop it first: manage.py demo --stop"
-            )
-
-    def _check_ports(self, layout: Layout) -> None:
-        taken = []
-        for node_id in layout.node_ids:
-            for port in (layout.raft_port(node_id), layout.site_port(node_id)):
-                with socket.socket() as probe:
-                    probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                    try:
-                        probe.bind(("127.0.0.1", port))
-                    except OSError as error:
-                        if error.errno not in {errno.EADDRINUSE, errno.EACCES}:
-                            raise
-                        taken.append(str(port))
-        if taken:
-            raise CommandError(
-                f"Nothing was started: port {', '.join(taken)} is in use by another program. "
-                "End it, or choose other ports: manage.py demo --base-port 17000"
+                f"A demo in {folder} is running: {names}. Stop it first: make demo-stop, which is "
+                f"{manage_command('demo --stop')}"
             )
 
     # In the foreground
@@ -174,8 +168,9 @@ class Command(BaseCommand):
                 self.stdout.write(self.style.ERROR(_obituary(child)))
                 verb = {"node": "raftnode", "site": "serve", "import": "import_cities"}[kind]
                 self.stdout.write(
-                    f"The others go on. Start it again, in another terminal:\n"
-                    f"  RAFTDJANGO_NODE_ID={node_id} {sys.executable} manage.py {verb}"
+                    "The others go on. Start it again, in another terminal (Ctrl-C here will stop "
+                    f"it too):\n  cd {shlex.quote(str(BASE_DIR))}\n"
+                    f"  {manage_command(verb, node_id=node_id)}"
                 )
 
     def _addresses(self, layout: Layout, seconds: float | None = None) -> None:
@@ -227,23 +222,55 @@ class Command(BaseCommand):
                     raise CommandError(f"The demo did not start. {log_path} ends with:\n{text}")
                 time.sleep(POLL_S)
         self._addresses(layout)
-        self.stdout.write(f"  Its log: {log_path}\n  Stop it: manage.py demo --stop")
+        self.stdout.write(f"  Its log: {log_path}\n  Stop it: {manage_command('demo --stop')}")
 
     def _stop(self, folder: Path) -> None:
         record = Record(folder)
         running = record.load()
-        if not running:
+        by_hand = started_by_hand(folder, running)
+        if not running and not by_hand:
             self.stdout.write("No demo is running.")
             return
+        # A supervisor stops the others in order, those that were started by hand among them.
         supervisors = [process for process in running if process.name == "demo"]
-        for process in supervisors or running:
+        for process in supervisors:
             process.signal(signal.SIGTERM)
-        for process in wait_for_end(running, STOP_TIMEOUT_S):
+        if supervisors:
+            wait_for_end([*running, *by_hand], STOP_TIMEOUT_S)
+        for process in (p for each in (running, by_hand) for p in end(each, STOP_TIMEOUT_S)):
             self.stdout.write(self.style.WARNING(f"{process.name} does not stop: killed."))
-            process.signal(signal.SIGKILL)
-        wait_for_end(running, STOP_TIMEOUT_S)
         record.forget()
         self.stdout.write("Stopped. The data is kept; start again to go on with it.")
+
+
+def _taken_ports(layout: Layout) -> list[int]:
+    """Which of its ports somebody else has."""
+    taken = []
+    for node_id in layout.node_ids:
+        for port in (layout.raft_port(node_id), layout.site_port(node_id)):
+            with socket.socket() as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                try:
+                    probe.bind(("127.0.0.1", port))
+                except OSError as error:
+                    if error.errno not in {errno.EADDRINUSE, errno.EACCES}:
+                        raise
+                    taken.append(port)
+    return taken
+
+
+def _about_ports(taken: list[int], folder: Path) -> str:
+    """What to do where ports are taken: data that is there is bound to its addresses."""
+    one = len(taken) == 1
+    ports = f"port{'' if one else 's'} {', '.join(map(str, taken))} {'is' if one else 'are'}"
+    lines = [f"Nothing was started: {ports} in use by another program. End it, or use other ports:"]
+    if saved_layout(folder) is not None:
+        lines.append("  make demo-clean             the data there is bound to its ports")
+    free = (base for base in OTHER_BASE_PORTS if not _taken_ports(Layout(NODES_MAX, base)))
+    base_port = next(free, OTHER_BASE_PORTS[0])
+    site = Layout(base_port=base_port).site_url("n1")
+    lines.append(f"  make demo PORT={base_port}        the first site is {site} then")
+    return "\n".join(lines)
 
 
 def _answers(url: str) -> bool:

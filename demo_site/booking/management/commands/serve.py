@@ -17,7 +17,8 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.core.servers.basehttp import ThreadedWSGIServer, WSGIRequestHandler
 from django.core.wsgi import get_wsgi_application
 
-from demo_site.layout import current_layout
+from demo_site.layout import current_layout, demo_folder
+from demo_site.processes import SITE_FILE, register_site
 from raftdjango.client import connect
 from raftdjango.conf import get_settings, replicated_aliases
 from raftdjango.exceptions import ReplicationError
@@ -66,6 +67,8 @@ class Command(BaseCommand):
             server = Server(("127.0.0.1", port), Handler)
         except OSError as error:
             raise CommandError(f"Port {port} cannot be bound: {error.strerror}.") from None
+        node_folder = demo_folder() / node_id
+        register_site(node_folder)
         server.set_app(StaticFiles(get_wsgi_application()))
         catch_up()
 
@@ -78,6 +81,7 @@ class Command(BaseCommand):
         logger.info("site of %s at http://127.0.0.1:%d/", node_id, port)
         server.serve_forever(poll_interval=0.2)
         server.server_close()
+        (node_folder / SITE_FILE).unlink(missing_ok=True)
 
 
 def catch_up() -> None:

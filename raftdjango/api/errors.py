@@ -51,6 +51,8 @@ def _facts(error: Exception) -> tuple[int, str, str]:
             return status.HTTP_403_FORBIDDEN, code, detail
         case FragmentRefused(code="too_large", detail=detail):
             return HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "too_large", detail
+        case FragmentRefused(code="busy", detail=detail):
+            return status.HTTP_503_SERVICE_UNAVAILABLE, "busy", detail
         case FragmentRefused(code=code, detail=detail):
             return status.HTTP_400_BAD_REQUEST, code, detail
         case Malformed():

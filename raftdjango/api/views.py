@@ -6,6 +6,8 @@ a small pool.  No middleware, session or setting of the project takes part.
 
 from __future__ import annotations
 
+import asyncio
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rest_framework.exceptions import MethodNotAllowed, UnsupportedMediaType
@@ -25,6 +27,7 @@ from raftdjango.api.negotiation import OneFormat
 from raftdjango.api.parsers import BatchParser, parse
 from raftdjango.api.permissions import IsStaffOrPeer
 from raftdjango.api.renderers import FactsRenderer, TextRenderer
+from raftdjango.node.http_views import Later
 from raftdjango.node.served import REQUEST_KEY
 from raftdjango.node.signing import RESPONSE_HEADER, SCHEME, StaleBoot
 
@@ -81,7 +84,7 @@ class MessagesView(NodeView):
     """`POST <group>/messages`: a peer's batch in, what is ready for that peer out."""
 
     def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Any:
-        """An `Exchange`, to be answered when it has settled; or a refusal.  Never waits.
+        """An `Exchange`, to be answered when it has settled, or `Later`; or a refusal.  Never waits.
 
         In place of `APIView.dispatch`: of parsers, renderers, authentication and permissions there
         is one each here, and to find that out for every request is half of what one costs.
@@ -95,9 +98,12 @@ class MessagesView(NodeView):
             envelope = verify(request, transport)
             if request.content_type != BatchParser.media_type:
                 raise UnsupportedMediaType(request.content_type)
-            return transport.receive(envelope, parse(request.body))
+            taken = transport.receive(envelope, parse(request.body))
         except Exception as error:
             return self._refusal(error, envelope)
+        if isinstance(taken, asyncio.Future):
+            return Later(taken, partial(self._refusal, envelope=envelope))
+        return taken
 
     def _refusal(self, error: Exception, envelope: Envelope | None) -> Response:
         """With the leader as far as this node knows it; signed in answer to a genuine request."""

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import requests
 from requests.adapters import HTTPAdapter
 
-from raftdjango.node.batches import encode_batch
+from raftdjango.node.batches import encode_large
 from raftdjango.node.calls import (
     ATTEMPTS,
     CONTENT_TYPE,
@@ -85,7 +85,7 @@ class Bulk:
 
         def run() -> None:
             try:
-                outgoing = Outgoing(encode_batch(items, forming=forming))
+                outgoing = Outgoing(encode_large(items, forming=forming))
                 self._send(outgoing, standing, lambda reply: tell(on_reply, reply))
             except Exception as error:
                 tell(on_end, error)

@@ -8,8 +8,12 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
+from typing import TYPE_CHECKING
 
 from raftdjango.node.peer_pb2 import Fragment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 FRAGMENT_BYTES = 1024 * 1024
 """Data in one piece."""
@@ -30,9 +34,27 @@ class FragmentRefused(Exception):
         self.detail = detail
 
 
-def digest_of(batch: bytes) -> bytes:
-    """A batch's name."""
-    return hashlib.blake2b(batch, digest_size=16).digest()
+def digest_of(chunks: Iterable[bytes | bytearray]) -> bytes:
+    """The name of the batch that these are, one behind another."""
+    digest = hashlib.blake2b(digest_size=16)
+    for chunk in chunks:
+        digest.update(chunk)
+    return digest.digest()
+
+
+class Whole:
+    """A batch of which all pieces are there.  To see whether they are the right ones takes a while."""
+
+    __slots__ = ("_claimed", "_content")
+
+    def __init__(self, claimed: bytes, content: bytearray) -> None:
+        self._claimed, self._content = claimed, content
+
+    def content(self) -> bytearray:
+        """Its bytes; raises `FragmentRefused`.  For a thread."""
+        if digest_of((self._content,)) != self._claimed:
+            raise FragmentRefused("malformed", "The pieces do not give the batch they claim.")
+        return self._content
 
 
 class Partials:
@@ -48,7 +70,7 @@ class Partials:
         """Bytes buffered."""
         return sum(map(len, self._parts.values()))
 
-    def add(self, piece: Fragment) -> tuple[int, bytes | None]:
+    def add(self, piece: Fragment) -> tuple[int, Whole | None]:
         """Take a piece: contiguous bytes held from now on, and the batch once it is whole."""
         if not 0 < piece.size <= self._bytes_max or len(piece.digest) != 16:
             raise FragmentRefused(
@@ -64,10 +86,7 @@ class Partials:
         if len(part) < piece.size:
             return len(part), None
         self._forget(piece.digest)
-        batch = bytes(part)
-        if digest_of(batch) != piece.digest:
-            raise FragmentRefused("malformed", "The pieces do not give the batch they claim.")
-        return piece.size, batch
+        return piece.size, Whole(piece.digest, part)
 
     def _part(self, digest: bytes, size: int) -> bytearray:
         if self._sizes.get(digest, size) != size:
@@ -93,20 +112,33 @@ class Partials:
 class Outgoing:
     """A large batch on its way: cut into pieces, resumed where the receiver stands."""
 
-    def __init__(self, batch: bytes) -> None:
-        self._batch = memoryview(batch)
-        self._digest = digest_of(batch)
+    def __init__(self, chunks: Sequence[bytes]) -> None:
+        """`chunks` are the batch, one behind another; they are never copied into one."""
+        self._chunks = [memoryview(chunk) for chunk in chunks]
+        self._size = sum(map(len, chunks))
+        self._digest = digest_of(chunks)
         self._offset = 0
 
     def piece(self) -> Fragment:
         """The next piece."""
-        data = self._batch[self._offset : self._offset + FRAGMENT_BYTES]
         return Fragment(
-            digest=self._digest, offset=self._offset, size=len(self._batch), data=bytes(data)
+            digest=self._digest, offset=self._offset, size=self._size, data=self._data()
         )
+
+    def _data(self) -> bytes:
+        parts: list[memoryview] = []
+        start, lacking = self._offset, FRAGMENT_BYTES
+        for chunk in self._chunks:
+            if start < len(chunk):
+                parts.append(chunk[start : start + lacking])
+                lacking -= len(parts[-1])
+                if not lacking:
+                    break
+            start = max(start - len(chunk), 0)
+        return b"".join(parts)
 
     def answered(self, reply: Fragment) -> bool:
         """Continue after what the receiver says it holds; True once it has everything."""
         if reply.digest == self._digest:
-            self._offset = min(reply.received, len(self._batch))
-        return self._offset >= len(self._batch)
+            self._offset = min(reply.received, self._size)
+        return self._offset >= self._size

@@ -10,7 +10,7 @@ import asyncio
 import logging
 from concurrent.futures import ThreadPoolExecutor
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from django.db import close_old_connections
 from django.urls import Resolver404, get_resolver
@@ -51,6 +51,14 @@ class Pending(Protocol):
         """Nobody waits for it any more."""
 
 
+class Later(NamedTuple):
+    """What a view of the loop gives back where the exchange itself comes later."""
+
+    exchange: asyncio.Future[Exchange]
+    refusal: Callable[[Exception], Any]
+    """The view's response to what went wrong."""
+
+
 class Views:
     """The endpoints of one server."""
 
@@ -77,6 +85,8 @@ class Views:
             response = match.func(request, **match.kwargs)
             if isinstance(response, Exchange):
                 return _Riding(response, done)
+            if isinstance(response, Later):
+                return _Arriving(response, done)
             return _rendered(response)
         except Resolver404:
             return Answer.refusal(404, "not_found", "There is nothing at this address.")
@@ -139,6 +149,46 @@ class _Riding:
     def cancel(self) -> None:
         """What would have ridden goes by lane."""
         self._exchange.close()
+
+
+class _Arriving:
+    """An exchange that is not there yet; then as `_Riding`."""
+
+    __slots__ = ("_done", "_gone", "_later", "_riding")
+
+    def __init__(self, later: Later, done: Done) -> None:
+        self._later, self._done = later, done
+        self._riding: _Riding | None = None
+        self._gone = False
+        later.exchange.add_done_callback(self._arrived)
+
+    def _arrived(self, arrived: asyncio.Future[Exchange]) -> None:
+        if arrived.cancelled():
+            self._answer(Answer.refusal(503, "busy", "This node is being stopped."))
+        elif (error := arrived.exception()) is not None:
+            self._answer(self._refused(error))
+        elif self._gone:
+            arrived.result().close()
+        else:
+            self._riding = _Riding(arrived.result(), self._done)
+
+    def _answer(self, answer: Answer) -> None:
+        if not self._gone:
+            self._done(answer)
+
+    def _refused(self, error: BaseException) -> Answer:
+        try:
+            if isinstance(error, Exception):
+                return _rendered(self._later.refusal(error))
+        except Exception as other:
+            error = other
+        return _failed(error)
+
+    def cancel(self) -> None:
+        """Nobody waits for the answer; what has come counts all the same."""
+        self._gone = True
+        if self._riding is not None:
+            self._riding.cancel()
 
 
 def _rendered(response: Any) -> Answer:

@@ -36,7 +36,8 @@ from raftdjango.node.batches import make_batch
 from raftdjango.node.fragments import BATCH_OVERHEAD, Partials
 from raftdjango.node.lanes import Lane, LanePlan
 from raftdjango.node.outbox import size_of
-from raftdjango.node.peer_pb2 import Batch, Forward, Fragment, MemberFacts
+from raftdjango.node.peer_pb2 import Batch, Fragment, MemberFacts
+from raftdjango.node.peers import Forward
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence

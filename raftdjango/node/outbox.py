@@ -6,7 +6,8 @@ from collections import deque
 from typing import TYPE_CHECKING, NamedTuple
 
 from raftcore.messages import AppendEntries
-from raftdjango.node.peer_pb2 import Forward, MemberFacts
+from raftdjango.node.peer_pb2 import MemberFacts
+from raftdjango.node.peers import Forward
 
 if TYPE_CHECKING:
     from raftdjango.node.peers import PeerItem

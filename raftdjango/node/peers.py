@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
@@ -9,8 +10,18 @@ if TYPE_CHECKING:
 
     from raftcore.messages import Message
     from raftcore.types import NodeId
-    from raftdjango.node.peer_pb2 import Forward, ForwardAnswer, MemberFacts
+    from raftdjango.node.peer_pb2 import ForwardAnswer, MemberFacts
 
+
+@dataclass(frozen=True, slots=True)
+class Forward:
+    """A proposal for the leader.  No protobuf message: one copies its bytes whenever it is asked."""
+
+    proposal_id: bytes
+    command: bytes = b""
+
+
+if TYPE_CHECKING:
     PeerItem = Message | Forward | ForwardAnswer | MemberFacts
 
 

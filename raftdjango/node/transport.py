@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from google.protobuf.message import DecodeError
-
-from raftcore.errors import Malformed
-from raftdjango.node.batches import decode_batch, nodes_of
+from raftdjango.node.batches import decode_batch, decode_large, nodes_of
 from raftdjango.node.calls import Peer
 from raftdjango.node.forming import PeerRefused
+from raftdjango.node.fragments import PARTIAL_MAX, FragmentRefused
 from raftdjango.node.links import Link
-from raftdjango.node.peer_pb2 import Batch, Forward, ForwardAnswer, Fragment, MemberFacts
+from raftdjango.node.peer_pb2 import Batch, ForwardAnswer, Fragment, MemberFacts
+from raftdjango.node.peers import Forward
 from raftdjango.node.signing import Signer
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from raftdjango.conf import Settings
     from raftdjango.node.forming import Forming, Nodes
+    from raftdjango.node.fragments import Whole
     from raftdjango.node.links import Exchange
     from raftdjango.node.peers import PeerItem, Receiver
     from raftdjango.node.signing import Envelope, Standing
@@ -70,6 +71,9 @@ class Transport:
             for peer_id, url in forming.members.items()
             if peer_id != node_id
         }
+        self._unpacker = ThreadPoolExecutor(1, f"raft-unpack-{group}")
+        self._unpacking: dict[asyncio.Task[Exchange], str] = {}
+        """Large batches that are being taken apart, and their senders."""
 
     async def start(self) -> None:
         """Begin to carry."""
@@ -81,6 +85,9 @@ class Transport:
         """End; what is queued is dropped."""
         for link in self._links.values():
             link.stop()
+        for task in tuple(self._unpacking):
+            task.cancel()
+        self._unpacker.shutdown(wait=False, cancel_futures=True)
 
     # -- out -----------------------------------------------------------------------------------
 
@@ -97,24 +104,50 @@ class Transport:
 
     # -- in ------------------------------------------------------------------------------------
 
-    def receive(self, envelope: Envelope, batch: Batch) -> Exchange:
-        """Take a verified request in.
+    def receive(self, envelope: Envelope, batch: Batch) -> Exchange | asyncio.Task[Exchange]:
+        """Take a verified request in; the last piece of a large batch takes a while.
 
-        Raises `PeerRefused` for whom to refuse, `Malformed` or `FragmentRefused` for what.
+        Raises `PeerRefused` for whom to refuse, `Malformed` or `FragmentRefused` for what; so does
+        the task.  It goes on when nobody waits for it any more: what has come counts.
         """
-        sender = envelope.sender
-        link = self._admit(sender, lambda: nodes_of(batch))
+        link = self._admit(envelope.sender, lambda: nodes_of(batch))
         fragment = None
         if batch.HasField("fragment"):
             piece = batch.fragment
             received, whole = link.partials.add(piece)
             fragment = Fragment(digest=piece.digest, received=received)
             if whole is not None:
-                batch = _parse(whole)
-        items = decode_batch(batch)
+                return self._unpack(envelope, fragment, whole)
+        return self._take(link, envelope, fragment, decode_batch(batch))
+
+    def _unpack(
+        self, envelope: Envelope, fragment: Fragment, whole: Whole
+    ) -> asyncio.Task[Exchange]:
+        """Take a large batch in, which a thread takes apart: heartbeats must not wait for that.
+
+        The peer sends nothing more by this lane before it is answered, so the order stays.
+        """
+        sender = envelope.sender
+
+        async def taken() -> Exchange:
+            loop = asyncio.get_running_loop()
+            items = await loop.run_in_executor(self._unpacker, _items_of, whole)
+            # Whoever was let in with the piece need not be any more.
+            return self._take(self._admit(sender), envelope, fragment, items)
+
+        if list(self._unpacking.values()).count(sender.node_id) >= PARTIAL_MAX:
+            raise FragmentRefused("busy", "Earlier batches of this peer are still being read.")
+        task = asyncio.get_running_loop().create_task(taken())
+        self._unpacking[task] = sender.node_id
+        task.add_done_callback(self._unpacking.pop)
+        return task
+
+    def _take(
+        self, link: Link, envelope: Envelope, fragment: Fragment | None, items: Sequence[PeerItem]
+    ) -> Exchange:
         exchange = link.open(items, fragment, seal=lambda body: self.seal(200, body, envelope))
         try:
-            self._deliver(link, sender, items)
+            self._deliver(link, envelope.sender, items)
         except BaseException:
             exchange.close()
             raise
@@ -182,8 +215,5 @@ class Transport:
         self._receiver.on_undelivered(to, items)
 
 
-def _parse(whole: bytes) -> Batch:
-    try:
-        return Batch.FromString(whole)
-    except DecodeError as error:
-        raise Malformed(f"the pieces give no batch: {error}") from error
+def _items_of(whole: Whole) -> list[PeerItem]:
+    return decode_large(whole.content())

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import os
 
 import pytest
@@ -14,6 +15,12 @@ from raftdjango.node.fragments import (
 from raftdjango.node.peer_pb2 import Fragment
 
 BATCH = os.urandom(3 * FRAGMENT_BYTES + 17)
+CUTS = (0, 3, 3, FRAGMENT_BYTES // 2, 2 * FRAGMENT_BYTES, 2 * FRAGMENT_BYTES + 1, None)
+
+
+def outgoing_of(batch: bytes) -> Outgoing:
+    """In chunks of any length, none of which ends with a piece."""
+    return Outgoing([batch[start:end] for start, end in itertools.pairwise(CUTS)])
 
 
 def deliver(outgoing: Outgoing, partials: Partials, pieces: int = 1000) -> bytes | None:
@@ -22,18 +29,18 @@ def deliver(outgoing: Outgoing, partials: Partials, pieces: int = 1000) -> bytes
         piece = outgoing.piece()
         received, whole = partials.add(piece)
         if outgoing.answered(Fragment(digest=piece.digest, received=received)):
-            return whole
+            return None if whole is None else bytes(whole.content())
     return None
 
 
 def test_a_batch_arrives_whole() -> None:
     partials = Partials(len(BATCH))
-    assert deliver(Outgoing(BATCH), partials) == BATCH
+    assert deliver(outgoing_of(BATCH), partials) == BATCH
     assert partials.held_bytes == 0
 
 
 def test_a_lost_answer_repeats_a_piece_only() -> None:
-    outgoing, partials = Outgoing(BATCH), Partials(len(BATCH))
+    outgoing, partials = outgoing_of(BATCH), Partials(len(BATCH))
     deliver(outgoing, partials, 2)
     partials.add(outgoing.piece())  # arrived, but its answer was lost
     assert deliver(outgoing, partials, 2) == BATCH
@@ -41,12 +48,12 @@ def test_a_lost_answer_repeats_a_piece_only() -> None:
 
 def test_a_new_sender_resumes_where_the_receiver_stands() -> None:
     partials = Partials(len(BATCH))
-    deliver(Outgoing(BATCH), partials, 3)
-    assert deliver(Outgoing(BATCH), partials, 2) == BATCH
+    deliver(outgoing_of(BATCH), partials, 3)
+    assert deliver(outgoing_of(BATCH), partials, 2) == BATCH
 
 
 def test_a_receiver_that_restarted_gets_it_from_the_start() -> None:
-    outgoing = Outgoing(BATCH)
+    outgoing = outgoing_of(BATCH)
     deliver(outgoing, Partials(len(BATCH)), 2)
     assert deliver(outgoing, Partials(len(BATCH))) == BATCH
 
@@ -55,17 +62,19 @@ def test_memory_is_bounded() -> None:
     partials = Partials(len(BATCH) + 100)
     for number in range(10):
         other = BATCH[:-1] + bytes([number])
-        deliver(Outgoing(other), partials, 2)
+        deliver(outgoing_of(other), partials, 2)
         assert partials.held_bytes <= len(BATCH) + 100
     small = Partials(100 * len(BATCH))
     for number in range(10):
-        deliver(Outgoing(BATCH[:-1] + bytes([number])), small, 1)
+        deliver(outgoing_of(BATCH[:-1] + bytes([number])), small, 1)
     assert small.held_bytes <= PARTIAL_MAX * FRAGMENT_BYTES
 
 
 def refused(piece: Fragment, partials: Partials | None = None) -> str:
     with pytest.raises(FragmentRefused) as caught:
-        (partials or Partials(1000)).add(piece)
+        _, whole = (partials or Partials(1000)).add(piece)
+        assert whole is not None
+        whole.content()
     return caught.value.code
 
 

@@ -13,7 +13,8 @@ from raftdjango.node import links
 from raftdjango.node.batches import decode_batch, make_batch
 from raftdjango.node.calls import Peer
 from raftdjango.node.links import Link
-from raftdjango.node.peer_pb2 import Forward, ForwardAnswer, MemberFact, MemberFacts
+from raftdjango.node.peer_pb2 import ForwardAnswer, MemberFact, MemberFacts
+from raftdjango.node.peers import Forward
 from raftdjango.node.signing import Signer
 
 if TYPE_CHECKING:

@@ -36,6 +36,13 @@ ADVICE: dict[type[Exception], tuple[str, str]] = {
 whether it is this machine's raftnode or the majority that is missing, and names the remedy."""
 
 
+SAID_BY_THE_PAGE = (
+    "Nothing was written: ",
+    "The write may or may not have been made: ",
+    " Nothing was written; run it again.",
+)
+
+
 class ClusterMiddleware:
     """First among the project's own, so that its header is on every answer."""
 
@@ -62,8 +69,16 @@ def unavailable(request: HttpRequest, error: BaseException | None) -> HttpRespon
         if request.path.startswith("/kv/"):
             answer = {"error": kind.__name__, "detail": str(error)}
             return JsonResponse(answer, status=503, headers=headers)
-        context = {"title": title, "advice": advice, "reason": str(error)}
+        context = {"title": title, "advice": advice, "reason": _reason(error)}
         # No request in the context: its user may be a query that cannot be answered either.
         page = render_to_string("booking/unavailable.html", context)
         return HttpResponse(page, status=503, headers=headers)
     return None
+
+
+def _reason(error: BaseException) -> str:
+    """Why, without what the page says already."""
+    text = str(error)
+    for words in SAID_BY_THE_PAGE:
+        text = text.replace(words, "", 1)
+    return text[:1].upper() + text[1:]

@@ -12,7 +12,7 @@ from django.urls import reverse
 
 from demo_site.booking.models import Booking, Event
 from demo_site.booking.seats import book_seats
-from raftdjango.exceptions import ClusterUnavailable, CommitUncertain
+from raftdjango.exceptions import ClusterUnavailable, CommitUncertain, TransactionConflict
 from tests.demo.world import make_city, make_event, make_user
 from tests.operator.fakes import LEADER_STATUS, raftnode_says
 
@@ -186,12 +186,22 @@ class UnavailableTests(TestCase):
         )
         with mock.patch("demo_site.booking.views.render", side_effect=down):
             page = self.client.get(reverse("booking:events")).content.decode()
-        assert "start it with: manage.py raftnode" in page
+        assert "No raftnode; start it with: manage.py raftnode" in page
         assert "few nodes" not in page
+        assert page.count("Nothing was written") == 2, "in the title and in the heading, no more"
         with mock.patch("demo_site.booking.kv.put", side_effect=down):
             response = self.client.post("/kv/a", b"b", content_type="text/plain")
         assert response.status_code == 503
         assert response.json() == {"error": "ClusterUnavailable", "detail": str(down)}
+
+    def test_nothing_is_said_twice(self) -> None:
+        lost = TransactionConflict(
+            "Another transaction changed booking_event (3,) first. Nothing was written; run it again."
+        )
+        with mock.patch("demo_site.booking.views.render", side_effect=lost):
+            page = self.client.get(reverse("booking:events")).content.decode()
+        assert '<p class="soft">Another transaction changed booking_event (3,) first.</p>' in page
+        assert page.count("Nothing was written") == 2, "in the title and in the heading"
 
     def test_session_that_cannot_be_saved(self) -> None:
         """The session is written after the view, where only the last resort sees it."""

@@ -66,7 +66,7 @@ def unavailable(request: HttpRequest, error: BaseException | None) -> HttpRespon
         if not isinstance(error, kind):
             continue
         headers = {"Retry-After": "1"}
-        if request.path.startswith("/kv/"):
+        if request.path.startswith("/kv/") and request.path != "/kv/":  # a program's, not the page
             answer = {"error": kind.__name__, "detail": str(error)}
             return JsonResponse(answer, status=503, headers=headers)
         context = {"title": title, "advice": advice, "reason": _reason(error)}

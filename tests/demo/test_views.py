@@ -194,6 +194,13 @@ class UnavailableTests(TestCase):
         assert response.status_code == 503
         assert response.json() == {"error": "ClusterUnavailable", "detail": str(down)}
 
+    def test_a_form_of_a_page_is_answered_with_a_page(self) -> None:
+        down = ClusterUnavailable("Nothing was written: no majority")
+        with mock.patch("demo_site.booking.kv.put", side_effect=down):
+            response = self.client.post("/kv/", {"key": "a", "value": "b"})
+        assert response.status_code == 503
+        assert response.headers["Content-Type"].startswith("text/html")
+
     def test_nothing_is_said_twice(self) -> None:
         lost = TransactionConflict(
             "Another transaction changed booking_event (3,) first. Nothing was written; run it again."

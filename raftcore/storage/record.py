@@ -14,20 +14,44 @@ _KINDS = {int(kind): kind for kind in EntryKind}
 _KNOWN_KINDS = bytes(_KINDS)
 
 
-def encode_record(hard_state: HardState | None, entries: Sequence[Entry]) -> bytes:
-    """A record of a run of entries, with the hard state where one is given."""
+LARGE_BYTES = 256 * 1024
+_DATA_TAG = bytes([record_pb2.Record.DATA_FIELD_NUMBER << 3 | 2])
+
+
+def encode_record(hard_state: HardState | None, entries: Sequence[Entry]) -> list[bytes]:
+    """A record of a run of entries, with the hard state where one is given; in pieces.
+
+    Data that is long is a piece of its own: the serializer would copy it more than once, and keep
+    the interpreter from everybody else meanwhile.
+    """
+    large = any(len(entry.data) >= LARGE_BYTES for entry in entries)
     record = record_pb2.Record(
         first_index=entries[0].index if entries else 0,
         terms=[entry.term for entry in entries],
         times_ms=[entry.time_ms for entry in entries],
         kinds=bytes([entry.kind for entry in entries]),
-        data=[entry.data for entry in entries],
+        data=() if large else [entry.data for entry in entries],
     )
     if hard_state is not None:
         record.hard_state.current_term = hard_state.current_term
         if hard_state.voted_for is not None:
             record.hard_state.voted_for = hard_state.voted_for
-    return record.SerializeToString()
+    pieces = [record.SerializeToString()]
+    if large:
+        # Messages one behind the other are one message; `data` is the last of its fields anyway.
+        for entry in entries:
+            pieces += (_DATA_TAG + _varint(len(entry.data)), entry.data)
+    return pieces
+
+
+def _varint(number: int) -> bytes:
+    """As protobuf encodes lengths."""
+    encoded = bytearray()
+    while number > 0x7F:
+        encoded.append(number & 0x7F | 0x80)
+        number >>= 7
+    encoded.append(number)
+    return bytes(encoded)
 
 
 def decode_record(payload: bytes) -> record_pb2.Record:

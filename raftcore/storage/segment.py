@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import struct
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from raftcore.storage.errors import LogVersionUnknown
@@ -71,13 +72,15 @@ def decode_header(content: bytes) -> Header | None:
     return Header(sequence, first_index, chain)
 
 
-def encode_frame(payload: bytes, previous: int) -> tuple[bytes, int]:
-    """The frame of `payload`, and its crc, which the next frame needs."""
-    covered = _COVERED.pack(_FRAME_MAGIC, len(payload), previous)
-    crc = zlib.crc32(payload, zlib.crc32(covered))
+def encode_frame(payload: Sequence[bytes], previous: int) -> tuple[bytes, int]:
+    """The frame of `payload`, which comes in pieces, and its crc, which the next frame needs."""
+    covered = _COVERED.pack(_FRAME_MAGIC, sum(map(len, payload)), previous)
+    crc = zlib.crc32(covered)
+    for piece in payload:
+        crc = zlib.crc32(piece, crc)
     checked = covered + _CHECK.pack(crc)
     check = _CHECK.pack(zlib.crc32(checked) | _CHECK_MARK)
-    return b"".join((checked, check, payload, _END)), crc
+    return b"".join((checked, check, *payload, _END)), crc
 
 
 def read_frame(content: bytes, offset: int = 0) -> tuple[bytes, int, int] | None:

@@ -31,6 +31,7 @@ from raftdjango.writeset.parts import (
 from raftdjango.writeset.rows import INTEGER_MAX, pack_row, unpack_row
 
 if TYPE_CHECKING:
+    from google.protobuf.descriptor import Descriptor
     from google.protobuf.message import Message
 
     M = TypeVar("M", bound=Message)
@@ -38,6 +39,9 @@ if TYPE_CHECKING:
 PROPOSAL_ID_BYTES_MAX = 64
 LATELY_BYTES_MAX, LATELY_COUNT_MAX = 4 * 1024, 512
 """Commands remembered, a few megabytes at most."""
+LARGE_BYTES = 256 * 1024
+"""From here on it is quicker to look at each part of a message than to ask for its size, for which
+all of it is encoded in one go that no other thread can interrupt."""
 PLAIN_BYTES_MAX = 13
 """Bytes of a verdict that is no more than a kind and a row count."""
 
@@ -83,11 +87,8 @@ def _parse(kind: type[M], data: bytes, what: str) -> M:
         message.ParseFromString(data)
     except DecodeError:
         raise MalformedCommand(f"These {len(data)} bytes are no {what}.") from None
-    # One call tells whether something was there that this version does not know; which field it
-    # was is looked for only then.
-    size = message.ByteSize()
-    message.DiscardUnknownFields()
-    if message.ByteSize() != size:
+    if _has_unknown(message, len(data)):
+        # Which field it is is looked for only now.
         unknown: Any = UnknownFieldSet(kind.FromString(data))
         numbers = sorted({field.field_number for field in unknown})
         where = f"field {numbers[0]}" if numbers else "a field of one of its parts"
@@ -96,6 +97,37 @@ def _parse(kind: type[M], data: bytes, what: str) -> M:
             "Was it written by a newer version? Upgrade this node."
         )
     return message
+
+
+def _has_unknown(message: Message, length: int) -> bool:
+    """Is there something that this version does not know?  If so, it may be gone afterwards."""
+    if length >= LARGE_BYTES:
+        return _part_has_unknown(message)
+    size = message.ByteSize()
+    message.DiscardUnknownFields()
+    return message.ByteSize() != size
+
+
+def _part_has_unknown(message: Message) -> bool:
+    if len(UnknownFieldSet(message)):
+        return True
+    for name, is_one in _parts_of(message.DESCRIPTOR):
+        if is_one:
+            if message.HasField(name) and _part_has_unknown(getattr(message, name)):
+                return True
+        elif any(map(_part_has_unknown, getattr(message, name))):
+            return True
+    return False
+
+
+@lru_cache(maxsize=64)
+def _parts_of(kind: Descriptor) -> tuple[tuple[str, bool], ...]:
+    """Fields that are messages themselves, and whether there is one at most."""
+    return tuple(
+        (field.name, field.has_presence)
+        for field in kind.fields
+        if field.message_type is not None and not field.message_type.GetOptions().map_entry
+    )
 
 
 def _encode_body(body: Body, message: pb.Command) -> None:

@@ -33,13 +33,14 @@ from raftdjango.writeset import (
     Verdict,
     VerdictKind,
     WriteSet,
+    codec,
     decode_command,
     decode_verdict,
     encode_command,
     encode_verdict,
 )
 from raftdjango.writeset import entry_pb2 as pb
-from raftdjango.writeset.codec import LATELY_BYTES_MAX
+from raftdjango.writeset.codec import LARGE_BYTES, LATELY_BYTES_MAX
 from raftdjango.writeset.rows import row_digest
 
 FIXTURE = Path(__file__).with_name("version_1.json")
@@ -274,7 +275,10 @@ def _varint(number: int) -> list[int]:
     return [number & 0x7F | 0x80, number >> 7] if number > 0x7F else [number]
 
 
-def test_a_field_of_a_newer_version_is_refused_and_not_skipped():
+@pytest.mark.parametrize("large", [False, True])
+def test_a_field_of_a_newer_version_is_refused_and_not_skipped(large, monkeypatch):
+    monkeypatch.setattr(codec, "LARGE_BYTES", 0 if large else LARGE_BYTES)
+    codec._decode_lately.cache_clear()
     with pytest.raises(MalformedCommand, match=r"field 99.*newer version\? Upgrade this node"):
         decode_command(_unknown_field(_message(kind=1, new=b"\x92\x01\x01")))
     inner = _unknown_field(pb.Operation(kind=1, new=b"\x92\x01\x01"))

@@ -196,7 +196,8 @@ class Capture:
         """The table's spec under the present schema."""
         spec = self._spec_cache.get(name)
         if spec is None:
-            spec = self._spec_cache[name] = read_spec(self.connection, name)
+            with self.connection.lock:  # All of it from inside the transaction, or from outside.
+                spec = self._spec_cache[name] = read_spec(self.connection, name)
         return spec
 
     def install(self, name: str) -> None:

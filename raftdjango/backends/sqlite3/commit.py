@@ -46,8 +46,7 @@ def collect(replication: Replication, *, blind: Operation | None = None) -> Unit
     """
     speculation = replication.speculation
     block: Block = speculation.block
-    with speculation.lock:
-        speculation.check()
+    with speculation.undisturbed():
         operations = (*block.locked, *journal.operations(replication.capture))
         if not any(journal.changes_something(operation) for operation in operations):
             return None

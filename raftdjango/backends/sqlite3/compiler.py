@@ -121,7 +121,13 @@ class SQLInsertCompiler(_TextOnce, compiler.SQLInsertCompiler):
     def _draw(self, *, probe: bool) -> None:
         table = self.query.get_meta().db_table
         count = len(self.query.objs)
-        self._keys = draw_keys(self.connection, table, self._key_field.column, count, probe=probe)
+        column = self._key_field.column
+        try:
+            self._keys = draw_keys(self.connection, table, column, count, probe=probe)
+        except sqlite3.Error:
+            # Interrupted, perhaps, because the block has lost the write lock.
+            self.connection.replication.speculation.check()
+            raise
 
     def _is_collision(self, error: IntegrityError) -> bool:
         return str(error).endswith(f": {self.query.get_meta().db_table}.{self._key_field.column}")

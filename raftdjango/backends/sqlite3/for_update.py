@@ -69,18 +69,23 @@ def lock_rows_read(select: Any) -> None:
         return
     if not sql or not keys.tables:
         return
-    # On the driver's connection: the read was already counted, logged and remembered.
-    cursor = select.connection.connection.cursor(SQLiteCursorWrapper)
-    try:
-        rows = cursor.execute(sql, parameters).fetchall()
-    finally:
-        cursor.close()
+    replication: Replication = select.connection.replication
+    rows = _rows(replication, sql, parameters)
     start = 0
     for table in keys.tables:
         stop = start + len(table.key)
         found = dict.fromkeys(tuple(row[start:stop]) for row in rows)
         start = stop
         # An outer join without a match has no row to keep.
-        select.connection.replication.lock_for_update(
-            table.name, [key for key in found if None not in key]
-        )
+        replication.lock_for_update(table.name, [key for key in found if None not in key])
+
+
+def _rows(replication: Replication, sql: str, parameters: Any) -> list[tuple[Any, ...]]:
+    """On the driver's connection: the read was already counted, logged and remembered."""
+    with replication.speculation.undisturbed():
+        cursor = replication.speculation.connection.cursor(SQLiteCursorWrapper)
+        try:
+            rows: list[tuple[Any, ...]] = cursor.execute(sql, parameters).fetchall()
+        finally:
+            cursor.close()
+        return rows

@@ -6,6 +6,7 @@ parts that work on the raw connection, and answers what a compiler has to ask.
 
 from __future__ import annotations
 
+import sqlite3
 import weakref
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -172,6 +173,10 @@ class Replication:
             return self.capture.spec(strip_quotes(name)).table
         except NotReplicable:
             return None
+        except sqlite3.Error:
+            # Interrupted, perhaps, because the block has lost the write lock.
+            self.speculation.check()
+            raise
 
     def insert_shape(self, name: str, columns: tuple[str, ...]) -> InsertShape | None:
         """How an INSERT of these columns can go blind; None if it has to be executed."""
@@ -182,7 +187,8 @@ class Replication:
         except KeyError:
             shape = None
             if table is not None:
-                shape = blind.insert_shape(self.speculation.connection, table, columns)
+                with self.speculation.undisturbed():
+                    shape = blind.insert_shape(self.speculation.connection, table, columns)
             if len(shapes) >= SHAPES_MAX:
                 shapes.clear()
             shapes[name, columns] = shape
@@ -241,13 +247,11 @@ class Replication:
         seen the row.  Then execute the statement again.
         """
         block = self.speculation.block
-        if (
-            block.renewed
-            or self.nested.active
-            or self.speculation.state is not State.WRITING
-            or self.capture.entries()
-        ):
+        if block.renewed or self.nested.active or self.speculation.state is not State.WRITING:
             return False
+        with self.speculation.undisturbed():
+            if self.capture.entries():
+                return False
         # Once is enough: that view is newer than the block's beginning.
         block.renewed = True
         newer = self.speculation.renew(self.refresh)
@@ -276,8 +280,7 @@ class Replication:
         if self.in_autocommit():
             return
         self.ensure_begun()
-        with self.speculation.lock:
-            self.speculation.check()
+        with self.speculation.undisturbed():
             for key in keys:
                 self.speculation.lock_row(strip_quotes(table), key)
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import copy
 import sqlite3
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import TYPE_CHECKING, Any
@@ -31,7 +32,7 @@ from raftdjango.exceptions import ClusterUnavailable, NotReplicable, Transaction
 from raftdjango.writeset import Row, ValidatedRead, row_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from raftdjango.backends.sqlite3.capture import Capture
     from raftdjango.backends.sqlite3.locked import LockedConnection
@@ -153,8 +154,24 @@ class Speculation:
         if self.doomed is not None:
             raise copy.copy(self.doomed) from self.doomed
 
+    @contextmanager
+    def undisturbed(self) -> Iterator[None]:
+        """Have the watchdog wait with its rollback; what its interrupt breaks raises its reason.
+
+        Needed for whatever must not happen outside of the transaction, which may be gone at any
+        moment.  Nothing in it may call `run()`, which does not expect to be called under the lock.
+        """
+        with self.lock:
+            self.check()
+            try:
+                yield
+            except sqlite3.Error:
+                self.check()
+                raise
+
     def check_alive(self) -> None:
         """After a failed statement: some errors make SQLite roll back the whole transaction."""
+        self.check()
         if self.state is not State.IDLE and not self.connection.in_transaction:
             self.doom(
                 TransactionConflict(
@@ -203,9 +220,11 @@ class Speculation:
 
     def renew(self, refresh: Callable[[], int]) -> bool:
         """Go on at the view that `refresh` waits for, if nothing was written yet; is it newer?"""
-        seen_at, before = self.block.applied_index, self._data_version()
+        with self.undisturbed():
+            seen_at, before = self.block.applied_index, self._data_version()
         # Without the lock: what is waited for has to be applied here.
         self._end_keeping_block()
+        self.check()
         try:
             refresh()
         finally:

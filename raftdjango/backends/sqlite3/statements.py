@@ -181,14 +181,17 @@ class Statements:
         if reason is not None:
             raise NotReplicable(f"Not replicable: {reason}. The statement was: {statement.sql}")
         capture = self.speculation.capture
-        capture.drop_triggers()
+        with self.speculation.undisturbed():
+            capture.drop_triggers()
         pins = journal.new_pins()
         with capture.guard.as_statement(), capture.pinning.pinned(pins):
             self._run_whole(statement)
         capture.schema_changed()
         sql = statement.cursor.driver_sql(statement.sql, statement.params)
-        for params in statement.params if statement.many else [statement.params]:
-            journal.note_statement(capture, sql, storage_parameters(params), pins)
+        # Outside of the transaction, what is noted with foreign keys off would stay.
+        with self.speculation.undisturbed():
+            for params in statement.params if statement.many else [statement.params]:
+                journal.note_statement(capture, sql, storage_parameters(params), pins)
 
     def _run_whole(self, statement: Statement) -> None:
         """Run it, and undo it if it made a table whose rows could never be replicated.
@@ -214,9 +217,9 @@ class Statements:
         self._ddl_savepoint("RELEASE")
 
     def _ddl_savepoint(self, *verbs: str) -> None:
-        if self.speculation.doomed is not None:
-            return  # All is undone already.
         with self.speculation.guard.unlocked():
+            if self.speculation.doomed is not None:
+                return  # All is undone already, or about to be.
             for verb in verbs:
                 self.speculation.connection.execute(f"{verb} {DDL_SAVEPOINT}")
 
@@ -268,6 +271,10 @@ class Statements:
         try:
             failure = self._speculate_or_fail(statement)
             return commit.collect(self.replication), failure
+        except sqlite3.Error:
+            # Looked at before it is forgotten.
+            speculation.check()
+            raise
         finally:
             speculation.roll_back()
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Protocol
 from google.protobuf.message import DecodeError
 
 from raftdjango.client import channel_pb2
-from raftdjango.node.frames import take
+from raftdjango.node.frames import take, take_large
 from raftdjango.node.limits import (
     CHANNEL_CONNECTIONS_MAX,
     CHANNEL_FRAME_OVERHEAD,
@@ -123,6 +123,10 @@ class Connection(asyncio.Protocol):
         self._buffer = bytearray()
         self._reserved = 0
         self._parsing = False
+        self._waiting = False
+        """For room for a large frame."""
+        self._answers_pile_up = False
+        self._reading_paused = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = sending_at_once(transport)
@@ -141,18 +145,27 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         size = len(data) - HEADER_BYTES
-        small = not self._buffer and 0 < size <= LARGE_FRAME_BYTES
+        small = not self._buffer and not self._is_held and 0 < size <= LARGE_FRAME_BYTES
         if small and int.from_bytes(data[:HEADER_BYTES], "big") == size:
             self._frame(data[HEADER_BYTES:])  # the usual case: one frame, whole
             return
         self._buffer += data
         self._frames()
 
+    def pause_writing(self) -> None:
+        """The worker does not take its answers: no more requests for now."""
+        self._answers_pile_up = True
+        self._look()
+
+    def resume_writing(self) -> None:
+        """It has caught up."""
+        self._answers_pile_up = False
+        self._frames()
+
     def go_on(self) -> None:
         """Other large frames are done: try again to begin with ours."""
-        if self._transport is not None and self._session is not None:
-            self._transport.resume_reading()
-            self._frames()
+        self._waiting = False
+        self._frames()
 
     def answer(self, answer: channel_pb2.Answer) -> None:
         """Send one answer; dropped when the worker is gone."""
@@ -180,10 +193,30 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.close()
 
+    @property
+    def _is_held(self) -> bool:
+        """Whether what comes has to wait."""
+        return self._parsing or self._waiting or self._answers_pile_up
+
+    def _look(self) -> None:
+        """Read on, or no further: what is not read waits in the worker."""
+        transport = self._transport
+        if transport is not None and not transport.is_closing():
+            if self._is_held and not self._reading_paused:
+                self._reading_paused = True
+                transport.pause_reading()
+            elif not self._is_held and self._reading_paused:
+                self._reading_paused = False
+                transport.resume_reading()
+
     def _frames(self) -> None:
-        """Take every whole frame that is there."""
+        """Take every whole frame that is there, then see whether to read on."""
+        self._take_frames()
+        self._look()
+
+    def _take_frames(self) -> None:
         buffer = self._buffer
-        while self._session is not None and not self._parsing and len(buffer) >= HEADER_BYTES:
+        while self._session is not None and not self._is_held and len(buffer) >= HEADER_BYTES:
             size = int.from_bytes(buffer[:HEADER_BYTES], "big")
             if size > self._channel.frame_bytes_max:
                 bound = self._channel.frame_bytes_max
@@ -191,14 +224,15 @@ class Connection(asyncio.Protocol):
                 return
             if size > SMALL_FRAME_BYTES and not self._reserve(size):
                 return
-            if len(buffer) < HEADER_BYTES + size:
+            end = HEADER_BYTES + size
+            if len(buffer) < end:
                 return
-            with memoryview(buffer) as view:
-                frame = bytes(view[HEADER_BYTES : HEADER_BYTES + size])
-            del buffer[: HEADER_BYTES + size]
             if size > LARGE_FRAME_BYTES:
-                self._parse_apart(frame)
+                self._buffer = buffer[end:]
+                self._parse_apart(buffer, end)
                 return
+            frame = bytes(buffer[HEADER_BYTES:end])
+            del buffer[:end]
             self._frame(frame)
             self._release()
 
@@ -211,12 +245,11 @@ class Connection(asyncio.Protocol):
         if self._session is not None:
             self._session.request(taken)
 
-    def _parse_apart(self, frame: bytes) -> None:
-        """Parse a large frame on a thread; what comes behind it waits."""
+    def _parse_apart(self, buffer: bytearray, end: int) -> None:
+        """Parse a large frame on a thread, which gets the bytes; what comes behind it waits."""
         self._parsing = True
-        if self._transport is not None:
-            self._transport.pause_reading()
-        future = asyncio.get_running_loop().run_in_executor(None, take, frame)
+        loop = asyncio.get_running_loop()
+        future = loop.run_in_executor(None, take_large, buffer, HEADER_BYTES, end)
         future.add_done_callback(self._parsed)
 
     def _parsed(self, future: asyncio.Future[Taken]) -> None:
@@ -224,13 +257,17 @@ class Connection(asyncio.Protocol):
         if future.cancelled() or self._session is None or self._transport is None:
             future.cancelled() or future.exception()
             return
-        if isinstance(future.exception(), DecodeError):
+        try:
+            self._session.request(future.result())
+        except DecodeError:
             self._not_a_request()
-            return
-        self._session.request(future.result())
-        self._release()
-        self._transport.resume_reading()
-        self._frames()
+        except Exception as error:
+            # Whatever it was (no memory): a worker that hears nothing would wait in vain.
+            logger.error("A request could not be taken.", exc_info=error)
+            self.close()
+        else:
+            self._release()
+            self._frames()
 
     def _not_a_request(self) -> None:
         self.malformed(0, "a frame that is no request of the local channel")
@@ -242,8 +279,7 @@ class Connection(asyncio.Protocol):
         if self._channel.reserve(self, size):
             self._reserved = size
             return True
-        if self._transport is not None:
-            self._transport.pause_reading()
+        self._waiting = True
         return False
 
     def _release(self) -> None:

@@ -33,6 +33,14 @@ def take(frame: bytes) -> Taken:
     return Taken(request, command, _wrong(propose.proposal_id, command))
 
 
+def take_large(buffer: bytearray, start: int, end: int) -> Taken:
+    """As `take`, of a part of `buffer`, which is empty afterwards.  For a thread."""
+    with memoryview(buffer) as view:
+        frame = bytes(view[start:end])
+    buffer.clear()
+    return take(frame)
+
+
 def _wrong(proposal_id: bytes, command: bytes) -> str:
     """Why no node could apply these bytes; empty where all can.
 

@@ -48,9 +48,6 @@ class Command(BaseCommand):
     def add_arguments(self, parser: CommandParser) -> None:
         """One parser a verb; the options that all have come from `common`."""
         common = CommandParser(add_help=False)
-        for names, options in self._base_arguments:
-            # After the verb as well; where it is not given there, what stood before the verb counts.
-            common.add_argument(*names, **{**options, "default": SUPPRESS})
         common.add_argument("--json", action="store_true", help="print JSON, for programs")
         common.add_argument(
             "--database", metavar="ALIAS", help="which replicated database (default: the first)"
@@ -62,6 +59,9 @@ class Command(BaseCommand):
             metavar="SECONDS",
             help="how long to wait for the raftnode (default: %(default)g)",
         )
+        for names, options in self._base_arguments:
+            # After the verb as well; where it is not given there, what stood before the verb counts.
+            common.add_argument(*names, **{**options, "default": SUPPRESS})
         verbs = parser.add_subparsers(dest="verb", required=True, metavar="verb")
         verbs.add_parser(
             "status",

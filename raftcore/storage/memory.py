@@ -70,6 +70,10 @@ class MemoryLog:
         """Nothing to do: it lives no longer than the process."""
         self._check_open()
 
+    def has_room(self, data_bytes: int) -> bool:
+        """Always."""
+        return True
+
     def close(self) -> None:
         """Refuse writes from now on."""
         self._closed = True

@@ -46,5 +46,8 @@ class LogStore(LogReader, Protocol):
     def sync(self) -> None:
         """Make all that was appended durable.  After a failure every later call raises."""
 
+    def has_room(self, data_bytes: int) -> bool:
+        """Whether entries with so much data go where there is room for them; else a sync takes longer."""
+
     def close(self) -> None:
         """Release files; nothing may be called afterwards."""

@@ -29,6 +29,9 @@ FRAME_DATA_BYTES_MAX = 4 << 20
 """A batch with more data than this is written as several frames, each synced before the next; an
 entry is never divided.  It bounds what must be read from disk to get at one entry."""
 
+FRAME_ROOM_BYTES = 4 * 1024
+"""What a frame of few entries takes beyond their data, generously."""
+
 
 class WriteAheadLog:
     """A `LogStore` on disk."""
@@ -172,6 +175,10 @@ class WriteAheadLog:
             failure = log_failed(self._folder.path, "writing", error)
             self._failure = str(failure)
             raise failure from error
+
+    def has_room(self, data_bytes: int) -> bool:
+        """Whether the segment holds so much more data; asked by whoever writes."""
+        return self._offset + data_bytes + FRAME_ROOM_BYTES <= self._size
 
     def _write_frame(self, entries: Sequence[Entry]) -> None:
         """Write and sync one frame with the first of the pending entries."""

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from raftdjango.node.forming import Nodes
     from raftdjango.node.peers import PeerItem
+    from raftdjango.node.rope import Rope
 
 HEAD_BYTES = 4
 """Of a large batch: the length of the `Batch`."""
@@ -87,20 +88,19 @@ def encode_large(items: Iterable[PeerItem], *, forming: Nodes = ()) -> list[byte
     return [len(head).to_bytes(HEAD_BYTES, "big"), head, *entries, *commands]
 
 
-def decode_large(whole: bytes | bytearray) -> list[PeerItem]:
+def decode_large(whole: Rope) -> list[PeerItem]:
     """The items of a large batch; raises `raftcore.errors.Malformed`."""
-    with memoryview(whole) as view:
-        end = HEAD_BYTES + int.from_bytes(view[:HEAD_BYTES], "big")
-        try:
-            batch = pb.Batch.FromString(bytes(view[HEAD_BYTES:end]))
-        except DecodeError as error:
-            raise Malformed(f"the pieces give no batch: {error}") from error
-        items = decode_batch(batch)
-        lacking = sum(map(_lengths, items))
-        if end + sum(batch.behind) != len(view) or len(batch.behind) != lacking:
-            raise Malformed("the pieces give a batch whose parts do not fit")
-        parts = _cut(view, end, batch.behind)
-        return [_filled(item, parts) for item in items]
+    end = HEAD_BYTES + int.from_bytes(whole.read(0, HEAD_BYTES), "big")
+    try:
+        batch = pb.Batch.FromString(whole.read(HEAD_BYTES, end - HEAD_BYTES))
+    except DecodeError as error:
+        raise Malformed(f"the pieces give no batch: {error}") from error
+    items = decode_batch(batch)
+    lacking = sum(map(_lengths, items))
+    if end + sum(batch.behind) != len(whole) or len(batch.behind) != lacking:
+        raise Malformed("the pieces give a batch whose parts do not fit")
+    parts = _cut(whole, end, batch.behind)
+    return [_filled(item, parts) for item in items]
 
 
 def _lengths(item: PeerItem) -> int:
@@ -110,9 +110,9 @@ def _lengths(item: PeerItem) -> int:
     return 1 if isinstance(item, Forward) else 0
 
 
-def _cut(view: memoryview, start: int, lengths: Iterable[int]) -> Iterator[bytes]:
+def _cut(whole: Rope, start: int, lengths: Iterable[int]) -> Iterator[bytes]:
     for length in lengths:
-        yield bytes(view[start : start + length])
+        yield whole.read(start, length)
         start += length
 
 

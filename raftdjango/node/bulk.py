@@ -27,6 +27,7 @@ from raftdjango.node.calls import (
 from raftdjango.node.fragments import Outgoing
 from raftdjango.node.peer_connection import CONNECT_S
 from raftdjango.node.peer_pb2 import Batch
+from raftdjango.node.rope import Rope
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -85,7 +86,7 @@ class Bulk:
 
         def run() -> None:
             try:
-                outgoing = Outgoing(encode_large(items, forming=forming))
+                outgoing = Outgoing(Rope(encode_large(items, forming=forming)))
                 self._send(outgoing, standing, lambda reply: tell(on_reply, reply))
             except Exception as error:
                 tell(on_end, error)

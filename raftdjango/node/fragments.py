@@ -8,12 +8,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
-from typing import TYPE_CHECKING
 
 from raftdjango.node.peer_pb2 import Fragment
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+from raftdjango.node.rope import Rope
 
 FRAGMENT_BYTES = 1024 * 1024
 """Data in one piece."""
@@ -34,11 +31,11 @@ class FragmentRefused(Exception):
         self.detail = detail
 
 
-def digest_of(chunks: Iterable[bytes | bytearray]) -> bytes:
-    """The name of the batch that these are, one behind another."""
+def digest_of(batch: Rope) -> bytes:
+    """A batch's name."""
     digest = hashlib.blake2b(digest_size=16)
-    for chunk in chunks:
-        digest.update(chunk)
+    for piece in batch.pieces:
+        digest.update(piece)
     return digest.digest()
 
 
@@ -47,14 +44,34 @@ class Whole:
 
     __slots__ = ("_claimed", "_content")
 
-    def __init__(self, claimed: bytes, content: bytearray) -> None:
+    def __init__(self, claimed: bytes, content: Rope) -> None:
         self._claimed, self._content = claimed, content
 
-    def content(self) -> bytearray:
+    def content(self) -> Rope:
         """Its bytes; raises `FragmentRefused`.  For a thread."""
-        if digest_of((self._content,)) != self._claimed:
+        if digest_of(self._content) != self._claimed:
             raise FragmentRefused("malformed", "The pieces do not give the batch they claim.")
         return self._content
+
+
+class _Part:
+    """What is held of a batch.  In pieces: to gather them in one place means to move that about."""
+
+    __slots__ = ("held", "pieces", "size")
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        """Of the whole batch."""
+        self.held = 0
+        self.pieces: list[bytes] = []
+
+    def add(self, data: bytes) -> None:
+        self.held += len(data)
+        # Crumbs are gathered, or each would cost more than its bytes.
+        if self.pieces and len(self.pieces[-1]) + len(data) <= FRAGMENT_BYTES:
+            self.pieces[-1] += data
+        else:
+            self.pieces.append(data)
 
 
 class Partials:
@@ -62,13 +79,12 @@ class Partials:
 
     def __init__(self, bytes_max: int) -> None:
         self._bytes_max = bytes_max
-        self._parts: OrderedDict[bytes, bytearray] = OrderedDict()
-        self._sizes: dict[bytes, int] = {}
+        self._parts: OrderedDict[bytes, _Part] = OrderedDict()
 
     @property
     def held_bytes(self) -> int:
         """Bytes buffered."""
-        return sum(map(len, self._parts.values()))
+        return sum(part.held for part in self._parts.values())
 
     def add(self, piece: Fragment) -> tuple[int, Whole | None]:
         """Take a piece: contiguous bytes held from now on, and the batch once it is whole."""
@@ -78,67 +94,55 @@ class Partials:
                 f"A batch of {piece.size} bytes; this node takes up to {self._bytes_max}.",
             )
         part = self._part(piece.digest, piece.size)
-        if piece.offset + len(piece.data) > piece.size:
+        data = piece.data
+        if piece.offset + len(data) > piece.size:
             raise FragmentRefused("malformed", "A piece reaches beyond its batch's end.")
-        if piece.offset <= len(part):
+        if piece.offset <= part.held < piece.offset + len(data):
             # Bytes already held are the same bytes: the digest will tell if they are not.
-            part += piece.data[len(part) - piece.offset :]
-        if len(part) < piece.size:
-            return len(part), None
-        self._forget(piece.digest)
-        return piece.size, Whole(piece.digest, part)
+            part.add(data[part.held - piece.offset :])
+        if part.held < piece.size:
+            return part.held, None
+        del self._parts[piece.digest]
+        return piece.size, Whole(piece.digest, Rope(part.pieces))
 
-    def _part(self, digest: bytes, size: int) -> bytearray:
-        if self._sizes.get(digest, size) != size:
-            self._forget(digest)
-            raise FragmentRefused("malformed", "Pieces of one batch disagree about its size.")
-        if digest not in self._parts:
+    def _part(self, digest: bytes, size: int) -> _Part:
+        part = self._parts.get(digest)
+        if part is None:
             self._make_room(size)
-            self._parts[digest], self._sizes[digest] = bytearray(), size
+            part = self._parts[digest] = _Part(size)
+        elif part.size != size:
+            del self._parts[digest]
+            raise FragmentRefused("malformed", "Pieces of one batch disagree about its size.")
         self._parts.move_to_end(digest)
-        return self._parts[digest]
+        return part
 
     def _make_room(self, size: int) -> None:
         while self._parts and (
-            len(self._parts) >= PARTIAL_MAX or sum(self._sizes.values()) + size > self._bytes_max
+            len(self._parts) >= PARTIAL_MAX
+            or sum(part.size for part in self._parts.values()) + size > self._bytes_max
         ):
-            self._forget(next(iter(self._parts)))
-
-    def _forget(self, digest: bytes) -> None:
-        self._parts.pop(digest, None)
-        self._sizes.pop(digest, None)
+            self._parts.popitem(last=False)
 
 
 class Outgoing:
     """A large batch on its way: cut into pieces, resumed where the receiver stands."""
 
-    def __init__(self, chunks: Sequence[bytes]) -> None:
-        """`chunks` are the batch, one behind another; they are never copied into one."""
-        self._chunks = [memoryview(chunk) for chunk in chunks]
-        self._size = sum(map(len, chunks))
-        self._digest = digest_of(chunks)
+    def __init__(self, batch: Rope) -> None:
+        self._batch = batch
+        self._digest = digest_of(batch)
         self._offset = 0
 
     def piece(self) -> Fragment:
         """The next piece."""
         return Fragment(
-            digest=self._digest, offset=self._offset, size=self._size, data=self._data()
+            digest=self._digest,
+            offset=self._offset,
+            size=len(self._batch),
+            data=self._batch.read(self._offset, FRAGMENT_BYTES),
         )
-
-    def _data(self) -> bytes:
-        parts: list[memoryview] = []
-        start, lacking = self._offset, FRAGMENT_BYTES
-        for chunk in self._chunks:
-            if start < len(chunk):
-                parts.append(chunk[start : start + lacking])
-                lacking -= len(parts[-1])
-                if not lacking:
-                    break
-            start = max(start - len(chunk), 0)
-        return b"".join(parts)
 
     def answered(self, reply: Fragment) -> bool:
         """Continue after what the receiver says it holds; True once it has everything."""
         if reply.digest == self._digest:
-            self._offset = min(reply.received, self._size)
-        return self._offset >= self._size
+            self._offset = min(reply.received, len(self._batch))
+        return self._offset >= len(self._batch)

@@ -1,8 +1,8 @@
 """Writes the log: all that is pending with one append and one sync, here or on a thread.
 
 *Here* is the event loop: waking a thread and being woken by it costs about as much as the sync of a
-fast disk.  A large batch, a disk that was slow lately, or a thread that is not done yet: the thread
-writes.  Only one of the two has work at a time, so the log has one writer and one order.
+fast disk.  A large batch, one for which the log must begin a new file, a disk that was slow lately,
+or a thread that is not done yet: the thread writes.  Only one of the two has work at a time, so the log has one writer and one order.
 
 It knows neither Raft nor the database.  A failure is final: what a failed sync left on the disk
 cannot be known, so nothing more is written and the node is told to stop.
@@ -138,7 +138,8 @@ class LogWriter:
             self._is_thread_idle
             and self._pace.is_fast
             and sum(len(effect.entries) for effect in self._waiting) <= LOG_HERE_ENTRIES_MAX
-            and _size(self._waiting) <= LOG_HERE_BYTES_MAX
+            and (size := _size(self._waiting)) <= LOG_HERE_BYTES_MAX
+            and self._store.has_room(size)
         )
 
     def _give(self) -> None:

@@ -16,6 +16,7 @@ from raftdjango.node.batches import (
 )
 from raftdjango.node.peer_pb2 import Batch, ForwardAnswer, MemberFacts
 from raftdjango.node.peers import Forward
+from raftdjango.node.rope import Rope
 
 
 def append(*data: bytes) -> AppendEntries:
@@ -37,14 +38,16 @@ ITEMS = [
 
 def test_both_forms_give_the_same_items() -> None:
     assert decode_batch(Batch.FromString(encode_batch(ITEMS))) == ITEMS
-    whole = b"".join(encode_large(ITEMS))
-    assert decode_large(whole) == ITEMS
-    assert decode_large(bytearray(whole)) == ITEMS
+    pieces = encode_large(ITEMS)
+    assert decode_large(Rope(pieces)) == ITEMS
+    whole = b"".join(pieces)
+    assert decode_large(Rope([whole])) == ITEMS
+    assert decode_large(Rope([whole[n : n + 7] for n in range(0, len(whole), 7)])) == ITEMS
 
 
 def test_forwards_before_entries_keep_what_is_theirs() -> None:
     mixed = [Forward(b"id", b"command"), append(b"data")]
-    assert decode_large(b"".join(encode_large(mixed))) == [mixed[1], mixed[0]]
+    assert decode_large(Rope(encode_large(mixed))) == [mixed[1], mixed[0]]
 
 
 def test_what_is_long_is_not_copied_to_be_sent() -> None:
@@ -59,12 +62,12 @@ def test_nothing_else_passes_for_a_large_batch() -> None:
     whole = b"".join(encode_large(ITEMS))
     for cut in (0, 1, HEAD_BYTES, HEAD_BYTES + 5, len(whole) - 1):
         with pytest.raises(Malformed):
-            decode_large(whole[:cut])
+            decode_large(Rope([whole[:cut]]))
     with pytest.raises(Malformed):
-        decode_large(whole + b"x")
+        decode_large(Rope([whole, b"x"]))
     for behind in ([], [3], [3, 0, 0], [2**63] * 2):
         batch = Batch.FromString(encode_batch([append(b"", b"")]))
         batch.behind.extend(behind)
         head = batch.SerializeToString()
         with pytest.raises(Malformed):
-            decode_large(len(head).to_bytes(HEAD_BYTES, "big") + head + b"abc")
+            decode_large(Rope([len(head).to_bytes(HEAD_BYTES, "big"), head, b"abc"]))

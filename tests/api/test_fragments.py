@@ -11,8 +11,10 @@ from raftdjango.node.fragments import (
     FragmentRefused,
     Outgoing,
     Partials,
+    digest_of,
 )
 from raftdjango.node.peer_pb2 import Fragment
+from raftdjango.node.rope import Rope
 
 BATCH = os.urandom(3 * FRAGMENT_BYTES + 17)
 CUTS = (0, 3, 3, FRAGMENT_BYTES // 2, 2 * FRAGMENT_BYTES, 2 * FRAGMENT_BYTES + 1, None)
@@ -20,7 +22,7 @@ CUTS = (0, 3, 3, FRAGMENT_BYTES // 2, 2 * FRAGMENT_BYTES, 2 * FRAGMENT_BYTES + 1
 
 def outgoing_of(batch: bytes) -> Outgoing:
     """In chunks of any length, none of which ends with a piece."""
-    return Outgoing([batch[start:end] for start, end in itertools.pairwise(CUTS)])
+    return Outgoing(Rope([batch[start:end] for start, end in itertools.pairwise(CUTS)]))
 
 
 def deliver(outgoing: Outgoing, partials: Partials, pieces: int = 1000) -> bytes | None:
@@ -29,7 +31,7 @@ def deliver(outgoing: Outgoing, partials: Partials, pieces: int = 1000) -> bytes
         piece = outgoing.piece()
         received, whole = partials.add(piece)
         if outgoing.answered(Fragment(digest=piece.digest, received=received)):
-            return None if whole is None else bytes(whole.content())
+            return None if whole is None else b"".join(whole.content().pieces)
     return None
 
 
@@ -68,6 +70,26 @@ def test_memory_is_bounded() -> None:
     for number in range(10):
         deliver(outgoing_of(BATCH[:-1] + bytes([number])), small, 1)
     assert small.held_bytes <= PARTIAL_MAX * FRAGMENT_BYTES
+
+
+def test_crumbs_are_gathered() -> None:
+    data = os.urandom(3000)
+    digest, partials = digest_of(Rope([data])), Partials(len(data))
+    for offset in range(len(data)):
+        piece = Fragment(digest=digest, size=len(data), offset=offset, data=data[offset:][:1])
+        _, whole = partials.add(piece)
+    assert whole is not None
+    assert whole.content().pieces == [data]
+
+
+@pytest.mark.parametrize("cuts", [[], [0, 4], [0, 1, 1, 3, 4], [0, 0, 2, 4, 4]])
+def test_a_rope_reads_as_its_bytes(cuts: list[int]) -> None:
+    content = b"abcd" if cuts else b""
+    rope = Rope([content[start:end] for start, end in itertools.pairwise(cuts)])
+    assert len(rope) == len(content)
+    for start in range(6):
+        for length in range(6):
+            assert rope.read(start, length) == content[start : start + length]
 
 
 def refused(piece: Fragment, partials: Partials | None = None) -> str:

@@ -31,6 +31,10 @@ class GatedLog(MemoryLog):
         self.here = 0
         """Syncs on the test's own thread, which is the loop's."""
         self.failure: Exception | None = None
+        self.room = LOG_HERE_BYTES_MAX
+
+    def has_room(self, data_bytes: int) -> bool:
+        return data_bytes <= self.room
 
     def sync(self) -> None:
         self.syncs += 1
@@ -162,6 +166,18 @@ def test_what_is_much_goes_to_the_thread(logged, count, data, here):
     logged.hear(count)
     assert logged.store.here == here
     assert logged.store.last_index == count
+
+
+def test_what_needs_a_new_file_goes_to_the_thread(logged):
+    """To make one takes many times as long as a sync."""
+    logged.store.gate.set()
+    logged.store.room = 2
+    logged.put(1, b"xxx")
+    logged.hear(1)
+    assert logged.store.here == 0
+    logged.put(2, b"xx")
+    logged.hear(2)
+    assert logged.store.here == 1
 
 
 def test_nothing_overtakes_the_thread(logged):

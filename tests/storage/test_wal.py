@@ -89,6 +89,21 @@ def test_a_segment_is_made_ahead_and_taken_when_the_first_is_full(tmp_path: Path
     log.close()
 
 
+def test_without_room_a_segment_is_begun_and_only_then(tmp_path: Path) -> None:
+    log = open_log(tmp_path / "log", segment_bytes=1 << 16)
+    begun = 1
+    roomy = 0
+    for index in range(1, 200):
+        data = b"x" * (index * 37 % 7000)
+        had_room = log.has_room(len(data))
+        write(log, [entry(index, data=data)], HardState(index, "n" * 200))
+        files_now = len(list((tmp_path / "log").glob("*.wal")))
+        assert files_now == begun or not had_room
+        begun, roomy = files_now, roomy + had_room
+    assert (begun > 5, roomy > 100) == (True, True)
+    log.close()
+
+
 def test_an_entry_larger_than_a_segment_gets_one_that_is_large_enough(tmp_path: Path) -> None:
     large = entry(2, data=bytes(range(256)) * 100)
     log = WriteAheadLog.open(tmp_path, segment_bytes=SMALL_SEGMENT)

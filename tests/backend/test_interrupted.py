@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import threading
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -12,52 +10,16 @@ from django.db.models import F
 from django.test import TransactionTestCase
 
 from raftdjango.exceptions import ClusterUnavailable, TransactionConflict
+from tests.backend.block_support import given_way_at
 from tests.backend.helpers import elsewhere, raw
 from tests.backend.models import Account, Tag
 from tests.backend.test_autocommit import before_each
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 JOURNAL_IS_READ = "FROM temp.raftdjango_journal"
 CATALOGUE_IS_READ = "FROM main.sqlite_master WHERE name"
-
-
-@contextmanager
-def given_way_at(part: str) -> Iterator[list[str]]:
-    """The watchdog steps in, once, while a statement with `part` in its SQL is executed."""
-    speculation = connection.replication.speculation
-    driver = connection.connection
-    met: list[str] = []
-    armed = False
-    watchdog = threading.Thread(target=speculation._give_way)
-
-    def began(sql: str) -> None:
-        nonlocal armed
-        if part in sql and not met:
-            met.append(sql)
-            armed = True
-
-    def step() -> int:
-        nonlocal armed
-        if not armed:
-            return 0
-        armed = False
-        watchdog.start()
-        while speculation.doomed is None:
-            assert watchdog.is_alive()
-        return 1  # what interrupt() does, which the watchdog is calling now
-
-    driver.set_trace_callback(began)
-    driver.set_progress_handler(step, 1)
-    try:
-        yield met
-    finally:
-        if watchdog.ident is not None:
-            watchdog.join(60)
-            assert not watchdog.is_alive()
-        driver.set_trace_callback(None)
-        driver.set_progress_handler(None, 1)
 
 
 def forget_tables() -> None:

@@ -319,11 +319,19 @@ class Capture:
         self._widen(spec)
         return number
 
-    def entries(self) -> list[tuple[int | None, str, Row]]:
-        """All that was noted, in order: spec number, what happened, values."""
+    def length(self) -> int:
+        """How many rows the journal has; they are numbered from 1, without gaps."""
+        if not self._prepared:
+            return 0
+        return self.connection.execute(f"SELECT max(seq) FROM temp.{JOURNAL}").fetchone()[0] or 0
+
+    def entries(self, after: int = 0) -> list[tuple[int | None, str, Row]]:
+        """What was noted after so many rows, in order: spec number, what happened, values."""
         if not self._prepared:
             return []
-        rows = self.connection.execute(f"SELECT * FROM temp.{JOURNAL} ORDER BY seq").fetchall()
+        rows = self.connection.execute(
+            f"SELECT * FROM temp.{JOURNAL} WHERE seq > ? ORDER BY seq", (after,)
+        ).fetchall()
         return [(row[1], row[2], row[4:]) for row in rows]
 
     def clear(self) -> None:

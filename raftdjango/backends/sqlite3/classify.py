@@ -65,6 +65,7 @@ _ROLLBACK_TO = re.compile(
 _SAVEPOINT_NAME = re.compile(
     r"(?:SAVEPOINT|RELEASE(?:\s+SAVEPOINT)?)\s+(.+?)\s*;?\s*$", re.IGNORECASE | re.DOTALL
 )
+_OR_FAIL = re.compile(r"\bOR\s+FAIL\b", re.IGNORECASE)
 _SEQUENCE_TARGET = re.compile(
     r"\s*(?:UPDATE|DELETE\s+FROM|INSERT\s+INTO|INSERT\s+OR\s+\w+\s+INTO|REPLACE\s+INTO)"
     r"\s+[\"`\[']?sqlite_sequence\b",
@@ -87,6 +88,12 @@ def classify(sql: str) -> Kind:
     if kind is Kind.WRITE and _SEQUENCE_TARGET.match(sql, match.start(1)):
         return Kind.SEQUENCE
     return kind
+
+
+@lru_cache(maxsize=2048)
+def may_fail_halfway(sql: str) -> bool:
+    """Whether it keeps the rows that it wrote before it failed."""
+    return "fail" in sql.lower() and _OR_FAIL.search(sql) is not None
 
 
 def savepoint_name(sql: str) -> str:

@@ -42,6 +42,12 @@ if TYPE_CHECKING:
     from raftdjango.backends.sqlite3.capture import Capture
 
 
+def statement_of(values: Row) -> Statement:
+    """What travels as a statement, from its row."""
+    sql, parameters, seed, now = values[:4]
+    return Statement(str(sql), unpack_row(_bytes(parameters)), Pins(_bytes(seed), str(now)))
+
+
 def operations(capture: Capture) -> tuple[Operation, ...]:
     """All that the journal holds."""
     return tuple(_operations(capture))
@@ -56,8 +62,7 @@ def _operations(capture: Capture) -> Iterator[Operation]:
     old: Row = ()
     for number, op, values in capture.entries():
         if op == STATEMENT:
-            sql, parameters, seed, now = values[:4]
-            yield Statement(str(sql), unpack_row(_bytes(parameters)), Pins(_bytes(seed), str(now)))
+            yield statement_of(values)
             continue
         assert number is not None
         table = capture.specs[number].table
@@ -80,7 +85,12 @@ def _operations(capture: Capture) -> Iterator[Operation]:
 def _update(table: Table, old: Row, new: Row) -> Update:
     """An update; with no changes when it wrote what was there, which is then a validated read."""
     _key(table, new)
-    changes = tuple(
+    return Update(table, _key(table, old), row_digest(old), changes_between(old, new))
+
+
+def changes_between(old: Row, new: Row) -> tuple[tuple[int, Value], ...]:
+    """By place, the values that are stored otherwise in the new row."""
+    return tuple(
         (position, value)
         for position, (before, value) in enumerate(zip(old, new, strict=True))
         # The most of `same()`, without calling it.
@@ -88,7 +98,6 @@ def _update(table: Table, old: Row, new: Row) -> Update:
         or before != value
         or (type(value) is float and not same(before, value))
     )
-    return Update(table, _key(table, old), row_digest(old), changes)
 
 
 def _key(table: Table, row: Row) -> Row:

@@ -16,6 +16,7 @@ from django.db.backends.utils import strip_quotes
 from raftdjango.backends.keys import allocator_of
 from raftdjango.backends.sqlite3 import blind, commit
 from raftdjango.backends.sqlite3.capture import Capture
+from raftdjango.backends.sqlite3.failures import confirm
 from raftdjango.backends.sqlite3.nested import Nested
 from raftdjango.backends.sqlite3.speculation import Speculation, State
 from raftdjango.backends.sqlite3.statements import Statements
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
     from raftdjango.backends.sqlite3.base import DatabaseWrapper
     from raftdjango.backends.sqlite3.blind import InsertShape, Quoted
     from raftdjango.backends.sqlite3.locked import LockedConnection
-    from raftdjango.backends.sqlite3.speculation import Block
     from raftdjango.client import NodeClient, Outcome
     from raftdjango.writeset import BlindDelete, BlindInsert, BlindUpdate, Row, Table, Verdict
 
@@ -329,8 +329,8 @@ class Replication:
         speculation.roll_back()
         if unit is None:
             return
-        if block.failed:
-            self._confirm_failures(block)
+        if block.failures.met:
+            confirm(self, block.failures)
         commit.propose(self, unit)
 
     def roll_back(self) -> None:
@@ -347,18 +347,6 @@ class Replication:
         if not only or self.table(operation.table.name) != operation.table:
             return None
         return operation
-
-    def _confirm_failures(self, block: Block) -> None:
-        """A constraint that failed inside the block must fail on a fresh view as well."""
-        now = self.refresh()
-        if now == block.applied_index:
-            return
-        if block.failed_too_often or not all(map(self.statements.still_fails, block.failed)):
-            raise TransactionConflict(
-                "A constraint failed inside the transaction on a view of the database that was no "
-                "longer current. Nothing was written; run it again.",
-                log_index=now,
-            )
 
     # -- the client -----------------------------------------------------------------------------
 

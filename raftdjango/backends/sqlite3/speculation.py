@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from django.db.backends.sqlite3.base import SQLiteCursorWrapper
 
 from raftdjango.backends.sqlite3 import journal
+from raftdjango.backends.sqlite3.failures import Failures
 from raftdjango.backends.sqlite3.reads import ReadMemory
 from raftdjango.backends.sqlite3.write_lock import (
     NOT_SET_UP,
@@ -37,8 +38,6 @@ if TYPE_CHECKING:
     from raftdjango.backends.sqlite3.capture import Capture
     from raftdjango.backends.sqlite3.locked import LockedConnection
 
-FAILED_MAX = 16
-"""Failed statements of a block that are tried again on a fresh view."""
 STATE_SQL = "SELECT schema_version, applied_index FROM main.raftdjango_state"
 
 
@@ -66,16 +65,7 @@ class Block:
     renewed: bool = False
     raw_inserts: dict[str, int] = field(default_factory=dict)
     """By table: INSERTs that left the key to SQLite, since its sequence was raised first."""
-    failed: list[tuple[str, Any, bool]] = field(default_factory=list)
-    """Statements that met an `IntegrityError`: SQL, parameters, whether many."""
-    failed_too_often: bool = False
-
-    def note_failed(self, statement: tuple[str, Any, bool]) -> None:
-        """A statement met an `IntegrityError`, which is final only on a view that was fresh."""
-        if len(self.failed) < FAILED_MAX:
-            self.failed.append(statement)
-        else:
-            self.failed_too_often = True
+    failures: Failures = field(default_factory=Failures)
 
 
 class Speculation:
@@ -315,6 +305,7 @@ class Speculation:
             raise not_set_up(error) from error
         if state is None:
             raise ClusterUnavailable(NOT_SET_UP)
+        self.block.failures.undone(self.capture)
         self.block.schema_version, self.block.applied_index = state
 
     # -- what happens in it ---------------------------------------------------------------------

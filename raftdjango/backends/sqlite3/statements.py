@@ -9,8 +9,14 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 from raftdjango.backends.sqlite3 import commit, journal
-from raftdjango.backends.sqlite3.classify import Kind, classify, savepoint_name
+from raftdjango.backends.sqlite3.classify import (
+    Kind,
+    classify,
+    may_fail_halfway,
+    savepoint_name,
+)
 from raftdjango.backends.sqlite3.cursor import storage_parameters
+from raftdjango.backends.sqlite3.failures import Failed
 from raftdjango.backends.sqlite3.key_source import (
     RAW_BLOCK,
     raise_local_sequence,
@@ -22,6 +28,7 @@ from raftdjango.exceptions import NotReplicable, TransactionConflict
 from raftdjango.writeset.pinning import unpinnable
 
 if TYPE_CHECKING:
+    from raftdjango import writeset
     from raftdjango.backends.sqlite3.cursor import ReplicatedCursor
     from raftdjango.backends.sqlite3.replication import Replication
 
@@ -140,11 +147,53 @@ class Statements:
         speculation.start_writing()
         self.replication.nested.before_write()
         speculation.block.statements += 1
+        before = None
+        if statement.many or may_fail_halfway(statement.sql):
+            before = speculation.capture.length()
         try:
             self._speculate(statement)
-        except sqlite3.IntegrityError:
-            speculation.block.note_failed((statement.sql, statement.params, statement.many))
+        except sqlite3.IntegrityError as error:
+            if not self.replication.nested.active:
+                self._note_failed(statement, error, before)
             raise
+
+    def _note_failed(
+        self, statement: Statement, error: sqlite3.IntegrityError, before: int | None
+    ) -> None:
+        """In a block: what is told to user code now is to be confirmed before the commit."""
+        speculation = self.speculation
+        failed = Failed(
+            statement.sql,
+            statement.params,
+            statement.many,
+            statement.kind is not Kind.WRITE or bool(self.as_statements),
+            str(error),
+        )
+        block = speculation.block
+        with speculation.undisturbed():
+            block.failures.note(speculation.capture, failed, block.applied_index, before)
+
+    def failure_of(self, failed: Failed) -> str | None:
+        """How a statement fails in the present transaction; None if it does not."""
+        with closing(self.replication.wrapper.create_cursor()) as cursor:
+            statement = Statement(cursor, failed.sql, failed.params, many=failed.many)
+            try:
+                if failed.as_statement:
+                    self._as_statement(statement)
+                else:
+                    self.speculation.run(statement.run)
+            except sqlite3.IntegrityError as error:
+                return str(error)
+        return None
+
+    def repeat(self, statement: writeset.Statement) -> None:
+        """Execute in the present transaction what travelled as a statement."""
+        capture, connection = self.speculation.capture, self.speculation.connection
+        with self.speculation.undisturbed():
+            capture.drop_triggers()
+        with capture.guard.as_statement(), capture.pinning.pinned(statement.pins):
+            self.speculation.run(lambda: connection.execute(statement.sql, statement.parameters))
+        capture.schema_changed()
 
     def _speculate(self, statement: Statement) -> None:
         """Execute a write on the local database, captured."""
@@ -277,22 +326,6 @@ class Statements:
             raise
         finally:
             speculation.roll_back()
-
-    def still_fails(self, failed: tuple[str, Any, bool]) -> bool:
-        """Whether a statement meets an `IntegrityError` on the present view as well."""
-        sql, params, many = failed
-        with closing(self.replication.wrapper.create_cursor()) as cursor:
-            statement = Statement(cursor, sql, params, many=many)
-            self.speculation.begin(immediate=True)
-            try:
-                self._speculate(statement)
-            except sqlite3.IntegrityError:
-                return True
-            except sqlite3.Error:
-                return False
-            finally:
-                self.speculation.roll_back()
-        return False
 
     # -- savepoints and transactions ------------------------------------------------------------
 

@@ -305,7 +305,6 @@ class Speculation:
             raise not_set_up(error) from error
         if state is None:
             raise ClusterUnavailable(NOT_SET_UP)
-        self.block.failures.undone(self.capture)
         self.block.schema_version, self.block.applied_index = state
 
     # -- what happens in it ---------------------------------------------------------------------
@@ -323,6 +322,7 @@ class Speculation:
         self._cut(name, keep=1)
         self.block.raw_inserts.clear()
         self.capture.undone()
+        self.block.failures.undone(self.capture)
 
     def _cut(self, name: str, *, keep: int) -> None:
         names = self.block.savepoints

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import io
+import tempfile
+from pathlib import Path
 
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
+from django.db.models.signals import post_migrate, pre_migrate
 from django.test import TestCase, TransactionTestCase
 
 from raftdjango.backends.sqlite3 import migration_lock
 from raftdjango.backends.sqlite3.migration_lock import HeldLock, LockLost
-from raftdjango.exceptions import ClusterUnavailable
+from raftdjango.exceptions import ClusterUnavailable, TransactionConflict
+from raftdjango.right_of_way import RightOfWay
 from tests.backend.helpers import elsewhere, raw, together
 
 
@@ -39,8 +43,6 @@ class TestLock(TransactionTestCase):
         def look(*args: object, **kwargs: object) -> None:
             held.append(elsewhere(lambda: bool(lock_row())))
 
-        from django.db.models.signals import post_migrate
-
         post_migrate.connect(look)
         try:
             call_command("migrate", verbosity=0)
@@ -66,6 +68,45 @@ class TestLock(TransactionTestCase):
             patch.setattr(HeldLock, "take", refuse)
             with pytest.raises(CommandError, match="no raftnode answers"):
                 call_command("migrate", verbosity=0)
+
+    def test_a_conflict_says_what_to_do(self) -> None:
+        def lose(*args: object, **kwargs: object) -> None:
+            raise TransactionConflict("This transaction held the write lock for too long.")
+
+        pre_migrate.connect(lose)
+        try:
+            with pytest.raises(
+                CommandError, match=r"too long.*\n.*Run migrate again.*LOCK_YIELD_MS"
+            ):
+                call_command("migrate", verbosity=0)
+        finally:
+            pre_migrate.disconnect(lose)
+        assert not lock_row()
+
+    def test_the_applier_waits_longer_for_a_migration(self) -> None:
+        connection.ensure_connection()
+        write_lock = connection.replication.speculation.write_lock
+        found: list[int | None] = []
+
+        def look(*args: object, **kwargs: object) -> None:
+            found.append(right_of_way.lock_yield_ms)
+
+        pre_migrate.connect(look)
+        original = write_lock.find_right_of_way
+        try:
+            for usual in (20, 5_000):
+                right_of_way = RightOfWay.open(self.folder(), lock_yield_ms=usual)
+                write_lock.find_right_of_way = lambda here=right_of_way: here
+                call_command("migrate", verbosity=0)
+                assert right_of_way.lock_yield_ms == usual
+        finally:
+            write_lock.find_right_of_way = original
+            write_lock.right_of_way = None
+            pre_migrate.disconnect(look)
+        assert set(found) == {migration_lock.YIELD_MS, 5_000}
+
+    def folder(self) -> Path:
+        return Path(self.enterContext(tempfile.TemporaryDirectory()))
 
     def test_several_at_once(self) -> None:
         """From nothing: one makes the tables, the others find nothing left to do."""

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from raftdjango.backends.sqlite3 import commit
+from raftdjango.conf import get_settings
 from raftdjango.exceptions import ReplicationError
 from raftdjango.writeset import MigrationLock
 
@@ -22,6 +23,8 @@ logger = logging.getLogger("raftdjango.migrations")
 LEASE_MS = 15 * 60 * 1000
 """Held so long if its holder dies; renewed at the start of each migration."""
 POLL_S = 0.5
+YIELD_MS = 1_000
+"""How long a migration at least lets the applier wait: its node counts as ready for about twice as long."""
 
 
 class LockLost(ReplicationError):
@@ -70,10 +73,27 @@ def migration_lock(replication: Replication, *, on_wait: Callable[[], None]) -> 
         time.sleep(POLL_S)
     try:
         replication.refresh()
-        yield lock
+        with _unhurried(replication):
+            yield lock
     finally:
         try:
             lock.release()
         except ReplicationError as error:
             # What was done stays done; the next one waits until the lock runs out.
             logger.warning("The migration lock could not be given back: %s", error)
+
+
+@contextmanager
+def _unhurried(replication: Replication) -> Iterator[None]:
+    """Give this process' blocks longer than others before they lose the write lock to the applier."""
+    replication.wrapper.ensure_connection()
+    right_of_way = replication.speculation.write_lock.find_right_of_way()
+    if right_of_way is None:
+        yield
+        return
+    before = right_of_way.lock_yield_ms
+    right_of_way.lock_yield_ms = max(YIELD_MS, before or get_settings().lock_yield_ms)
+    try:
+        yield
+    finally:
+        right_of_way.lock_yield_ms = before

@@ -15,10 +15,18 @@ from django.db import connections
 
 from raftdjango.backends.sqlite3.migration_lock import migration_lock
 from raftdjango.conf import missing_folder
-from raftdjango.exceptions import ClusterUnavailable
+from raftdjango.exceptions import ClusterUnavailable, TransactionConflict
 
 if TYPE_CHECKING:
     from raftdjango.backends.sqlite3.migration_lock import HeldLock
+
+
+LOST = (
+    "What is reported as OK above is done; the migration that was under way wrote nothing, unless it "
+    "is marked atomic = False. Run migrate again. A migration is one transaction, so that others who "
+    "write meanwhile can be in its way: should this happen again, stop them while it runs, split it "
+    "into shorter ones, or give it longer by a larger RAFTDJANGO['LOCK_YIELD_MS']."
+)
 
 
 class Command(migrate.Command):
@@ -44,6 +52,8 @@ class Command(migrate.Command):
                     return super().handle(*args, **options)
                 finally:
                     self.lock = None
+        except TransactionConflict as error:
+            raise CommandError(f"{error}\n{LOST}") from error
         except ClusterUnavailable as error:
             if began:
                 raise

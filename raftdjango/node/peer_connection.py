@@ -72,6 +72,7 @@ class PeerConnection:
         self._done = None
         if self._connecting is not None:
             self._connecting.cancel()
+        self._end_timer()
         self._drop()
 
     async def _connect(self, request: bytes, answer_s: float) -> None:
@@ -92,8 +93,9 @@ class PeerConnection:
             return
         finally:
             self._connecting = None
-        if wire.lost:
-            self._end(ConnectionError("the peer closed the connection"))
+        if wire.lost is not None:
+            wire.abort()
+            self._end(wire.lost)
             return
         self._wire = wire
         self._send(wire, request, answer_s)
@@ -107,8 +109,8 @@ class PeerConnection:
 
     def answered(self, answer: PeerAnswer, *, keep_alive: bool) -> None:
         """Called by the wire."""
-        if self._done is None or not keep_alive:
-            self._drop()  # unasked for: whatever it is, it must not pass for the next one's answer
+        if not keep_alive:
+            self._drop()
         self._end(answer)
 
     def broken(self, wire: _Wire, error: OSError) -> None:
@@ -119,12 +121,15 @@ class PeerConnection:
     def _end(self, end: PeerAnswer | OSError) -> None:
         if isinstance(end, OSError):
             self._drop()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._end_timer()
         done, self._done = self._done, None
         if done is not None:
             done(end)
+
+    def _end_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
     def _drop(self) -> None:
         wire, self._wire = self._wire, None
@@ -144,9 +149,12 @@ class _Wire(asyncio.Protocol):
         self._size = 0
         self._keep_alive = False
         self._complete = 0
-        self.lost = False
+        self._owes_answer = False
+        self.lost: OSError | None = None
+        """Why it can carry no more."""
 
     def write(self, data: bytes) -> None:
+        self._owes_answer = True
         self._transport.write(data)
 
     def abort(self) -> None:
@@ -156,24 +164,34 @@ class _Wire(asyncio.Protocol):
         self._transport = sending_at_once(transport)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self.lost = True
-        self._owner.broken(self, ConnectionError(str(exc or "the peer closed the connection")))
+        self._break(str(exc or "the peer closed the connection"))
         # The parser holds this object's methods.
         self._parser = None  # type: ignore[assignment]
 
+    def _break(self, why: str) -> None:
+        self.lost = self.lost or ConnectionError(why)
+        self._owner.broken(self, self.lost)
+
     def data_received(self, data: bytes) -> None:
+        if self.lost is not None:
+            return
+        if not self._owes_answer:
+            # Whatever it is, it must not pass for the answer to the next request.
+            self._break("it spoke without being asked")
+            return
         self._size += len(data)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
-            self._owner.broken(self, ConnectionError(f"no HTTP answer: {error}"))
+            self._break(f"no HTTP answer: {error}")
             return
         if self._size > RESPONSE_BYTES_MAX:
-            self._owner.broken(self, ConnectionError("the answer is too long"))
+            self._break("the answer is too long")
         elif self._complete > 1:
-            self._owner.broken(self, ConnectionError("more than one answer"))
+            self._break("more than one answer")
         elif self._complete:
             self._complete = 0
+            self._owes_answer = False
             status = self._parser.get_status_code()
             answer = PeerAnswer(status, self._headers, b"".join(self._body))
             self._headers, self._body, self._size = {}, [], 0

@@ -10,7 +10,7 @@ import pytest
 import uvloop
 
 from raftdjango.node import peer_connection
-from raftdjango.node.peer_connection import PeerAnswer, PeerConnection
+from raftdjango.node.peer_connection import PeerAnswer, PeerConnection, _Wire
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -188,6 +188,69 @@ def test_what_nobody_asked_for_answers_nothing(with_peer) -> None:  # type: igno
         read.set()
         while connection._wire is not None:
             await asyncio.sleep(0)
+
+    with_peer(script, scenario)
+
+
+def test_a_peer_that_answers_before_it_is_asked_is_not_believed(with_peer) -> None:  # type: ignore[no-untyped-def]
+    connected = 0
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal connected
+        connected += 1
+        if connected == 1:
+            writer.write(OK)
+            await reader.read()
+        await answering(OK)(reader, writer)
+
+    async def scenario(connection: PeerConnection) -> None:
+        early: list[_Wire] = []
+        connect = connection._loop.create_connection
+
+        async def connect_slowly(*arguments: object, **options: object) -> object:
+            """The first time, what the peer says is there before the task goes on."""
+            made = await connect(*arguments, **options)  # type: ignore[arg-type, call-overload]
+            if not early:
+                early.append(made[1])
+                while made[1].lost is None:
+                    await asyncio.sleep(0)
+            return made
+
+        connection._loop = Looped(connection._loop, connect_slowly)  # type: ignore[assignment]
+        assert isinstance(await ask(connection), ConnectionError)
+        assert connection._timer is None, "or it would end the next request"
+        assert connection._wire is None
+        assert early[0]._transport.is_closing()
+        assert await ask(connection) == ANSWER
+        assert connection._timer is None
+
+    with_peer(script, scenario)
+
+
+class Looped:
+    """A loop that connects in its own way."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, connect: object) -> None:
+        self._loop = loop
+        self.create_connection = connect
+
+    def __getattr__(self, name: str) -> object:
+        return getattr(self._loop, name)
+
+
+def test_a_close_leaves_no_timer(with_peer) -> None:  # type: ignore[no-untyped-def]
+    asked = asyncio.Event()
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(len(REQUEST))
+        asked.set()
+        await reader.read()
+
+    async def scenario(connection: PeerConnection) -> None:
+        connection.ask(REQUEST, answer_s=600, done=pytest.fail)
+        await asked.wait()
+        connection.close()
+        assert connection._timer is None
 
     with_peer(script, scenario)
 

@@ -286,9 +286,10 @@ class TestSchema(Refreshed):
 
     def test_table_made_in_the_block(self) -> None:
         with transaction.atomic():
-            raw("CREATE TABLE fresh (id INTEGER PRIMARY KEY, name TEXT UNIQUE)")
-            raw("INSERT INTO fresh VALUES (1, 'ada')")
-            fails(lambda: raw("INSERT INTO fresh VALUES (2, 'ada')"))
+            raw("CREATE TABLE fresh (id INTEGER PRIMARY KEY, old TEXT, name TEXT UNIQUE)")
+            raw("INSERT INTO fresh VALUES (1, 'x', 'ada')")
+            fails(lambda: raw("INSERT INTO fresh VALUES (2, 'y', 'ada')"))
+            raw("ALTER TABLE fresh DROP COLUMN old")
             raw("ALTER TABLE fresh ADD COLUMN more INTEGER DEFAULT 5")
             raw("UPDATE fresh SET more = 6")
             fails(lambda: raw("INSERT INTO fresh VALUES (3, 'ada', 7)"))

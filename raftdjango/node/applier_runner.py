@@ -196,7 +196,7 @@ class ApplierRunner:
             return True
         self._waiting = []
         self._pace.took(self._now() - begun)
-        self._on_applied(done)
+        self._hand_out(done)
         return True
 
     def _give(self) -> None:
@@ -212,7 +212,16 @@ class ApplierRunner:
         while self._done:
             done = self._done.popleft()
             self._heard = done.last_index
+            self._hand_out(done)
+
+    def _hand_out(self, done: AppliedBatch) -> None:
+        try:
             self._on_applied(done)
+        except Exception as error:
+            # Whoever was not told of it waits for it in vain, and so does the core.
+            logger.exception("What was applied could not be told.")
+            self._done.clear()
+            self._fail(error)
 
     def _fail(self, error: BaseException) -> None:
         self._ended = True

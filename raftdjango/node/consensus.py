@@ -16,9 +16,10 @@ from raftcore.effects import Apply, Persist, RoleChanged, Send
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from raftcore import RaftCore
+    from raftcore.effects import Effect
     from raftcore.messages import Message
     from raftcore.types import Entry
 
@@ -99,9 +100,9 @@ class Consensus:
         self._persisted = ticket
         try:
             self.core.persisted(ticket, monotonic_ms())
+            self._release()
         except Exception as error:
             self._fail(error)
-        self._release()
         self.touch()
 
     def applied(self, index: int) -> None:
@@ -119,10 +120,12 @@ class Consensus:
         if self._stopped:
             return
         try:
-            effects = self.core.take_effects()
+            self._carry_out(self.core.take_effects())
         except Exception as error:
+            # An effect that was not carried out is never given again.
             self._fail(error)
-            return
+
+    def _carry_out(self, effects: Sequence[Effect]) -> None:
         # What peers are to write leaves before this node begins to write it, too.
         for effect in effects:
             if isinstance(effect, Send):

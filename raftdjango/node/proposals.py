@@ -10,6 +10,7 @@ Waiting costs an entry in a dictionary, never a thread.
 
 from __future__ import annotations
 
+import logging
 import random
 import time
 from collections.abc import Callable, Sequence
@@ -24,6 +25,8 @@ from raftdjango.node.limits import WAITING_BYTES_MAX, WAITING_PROPOSALS_MAX
 if TYPE_CHECKING:
     from raftdjango.applier import Applied
     from raftdjango.node.applier_runner import AppliedBatch
+
+logger = logging.getLogger("raftdjango.node")
 
 SWEEP_S = 0.05
 """How often deadlines and repeats are looked at, while anything waits."""
@@ -302,7 +305,11 @@ class Proposals:
             del self._by_index[waiting.index]
         self._bytes -= len(waiting.command)
         for settled in waiting.settled:
-            settled(end)
+            try:
+                settled(end)
+            except Exception:
+                # One worker's trouble is none of the others'.
+                logger.exception("The end of a proposal could not be told.")
 
     def _expired(self, waiting: Waiting) -> Refusal:
         if waiting.left:

@@ -169,6 +169,24 @@ def test_a_fault_here_stops_for_good(applying):
     assert (applying.applier.here, applying.applier.batches) == ([[1]], []), "nothing is skipped"
 
 
+@pytest.mark.parametrize("data", [b"x", LARGE], ids=["here", "on the thread"])
+@pytest.mark.filterwarnings("ignore")
+def test_what_cannot_be_told_stops_it_for_good(applying, data):
+    """Whoever was not told would wait for ever, and nobody would know why."""
+
+    def broken(batch) -> None:
+        raise OSError("no room for the identity")
+
+    applying.runner._on_applied = broken
+    applying.applier.gate.set()
+    applying.put(1, data=data)
+    wait_until(lambda: applying.loop.run() or applying.faults, "the fault")
+    assert [str(fault) for fault in applying.faults] == ["no room for the identity"]
+    applying.put(2)
+    applying.loop.run()
+    assert sum(map(len, applying.applier.here + applying.applier.batches)) == 1
+
+
 def test_a_stop_leaves_alone_what_was_to_be_applied_here(applying):
     applying.put(1)
     assert applying.end()

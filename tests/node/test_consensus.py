@@ -187,6 +187,37 @@ async def test_a_broken_promise_of_the_protocol_stops_the_loop(driver):
     assert driver.core.heard == []
 
 
+@pytest.mark.parametrize("name", ["_persist", "_send", "_flush", "_apply", "_on_role"])
+def test_an_effect_that_is_not_carried_out_stops_the_loop(name):
+    """It would not be given again: this node would stand still and say nothing."""
+
+    async def made() -> None:
+        driver = Driver()
+
+        def fail(*arguments):
+            raise RuntimeError("no")
+
+        setattr(driver.consensus, name, fail)
+        role = RoleChanged(Role.LEADER, 2, "me")
+        await driver.turn(Send("a", "vote", 0), Persist(None, (), 1), Apply((entry(1),), 0), role)
+        assert len(driver.failures) == 1
+        await driver.turn(Send("a", "vote", 0))
+        assert driver.core.effects != [], "nothing more is taken"
+
+    asyncio.run(made())
+
+
+def test_what_waited_for_the_disk_and_is_not_carried_out_stops_the_loop():
+    async def made() -> None:
+        driver = Driver()
+        await driver.turn(Apply((entry(1),), 1))
+        driver.consensus._apply = lambda entries: 1 / 0
+        driver.consensus.persisted(1)
+        assert len(driver.failures) == 1
+
+    asyncio.run(made())
+
+
 @pytest.mark.parametrize("name", ["receive", "persisted", "applied"])
 def test_an_error_in_any_input_stops_the_loop(name):
     async def made() -> None:

@@ -24,6 +24,19 @@ def test_the_leader_appends_and_its_applier_settles(ground):
     assert ground.ends[b"a"].index == 1
 
 
+def test_a_worker_that_cannot_be_told_harms_nobody_else(ground, caplog):
+    def gone(end: object) -> None:
+        raise RuntimeError("the handler is closed")
+
+    ground.lead("me", 1)
+    ground.proposals.submit(b"a", b"command", deadline=ground.time + 9, settled=gone)
+    ground.submit(b"b")
+    ground.apply([b"a", b"b"])
+    assert ground.ends[b"b"].index == 2
+    assert len(ground.proposals) == 0
+    assert "could not be told" in caplog.text
+
+
 def test_a_follower_forwards_and_its_own_applier_settles(ground):
     ground.lead("other", 1)
     ground.submit(b"a")

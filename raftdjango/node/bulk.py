@@ -25,7 +25,7 @@ from raftdjango.node.calls import (
     Reply,
 )
 from raftdjango.node.fragments import Outgoing
-from raftdjango.node.peer_connection import CONNECT_S
+from raftdjango.node.peer_connection import CONNECT_S, RESPONSE_BYTES_MAX
 from raftdjango.node.peer_pb2 import Batch
 from raftdjango.node.rope import Rope
 
@@ -58,6 +58,8 @@ class Bulk:
     def stop(self) -> None:
         """End after the request under way; nothing is called back any more."""
         self._stop.set()
+        # A connection in use comes back to a pool that is closed, and is closed then.
+        self._session.close()
 
     def carry(
         self,
@@ -127,12 +129,25 @@ class Bulk:
                 headers={"Content-Type": CONTENT_TYPE, "Authorization": call.authorization},
                 timeout=(CONNECT_S, timeout_s),
                 allow_redirects=False,
+                stream=True,
             )
             headers = {name.lower(): value for name, value in response.headers.items()}
-            reply = call.reply(response.status_code, headers, response.content)
+            with response:
+                content = _content(response)
+            reply = call.reply(response.status_code, headers, content)
             if reply is not None:
                 return reply
         raise Refused("stale_boot", "it keeps changing its boot id")
+
+
+def _content(response: requests.Response) -> bytes:
+    """All of it, if that is no more than an answer may have."""
+    content = b""
+    for part in response.iter_content(64 * 1024):
+        content += part
+        if len(content) > RESPONSE_BYTES_MAX:
+            raise ConnectionError("the answer is too long")
+    return content
 
 
 def _reason(error: BaseException) -> str:

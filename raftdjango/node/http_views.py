@@ -115,16 +115,34 @@ class Views:
         loop = asyncio.get_running_loop()
         made = loop.run_in_executor(self._pool, _call_cold, view, request, kwargs)
         self._cold += 1
+        return _Cold(made, done, self._cold_done)
 
-        def end(made: asyncio.Future[Answer]) -> None:
-            self._cold -= 1
-            if made.cancelled():
-                return
-            error = made.exception()
-            done(made.result() if error is None else _failed(error))
+    def _cold_done(self) -> None:
+        self._cold -= 1
 
-        made.add_done_callback(end)
-        return made
+
+class _Cold:
+    """A request in the pool.  It keeps its place there until it is done: who asks and leaves, again and
+    again, must not fill the pool."""
+
+    __slots__ = ("_done", "_left")
+
+    def __init__(self, made: asyncio.Future[Answer], done: Done, left: Callable[[], None]) -> None:
+        self._done: Done | None = done
+        self._left = left
+        made.add_done_callback(self._made)
+
+    def _made(self, made: asyncio.Future[Answer]) -> None:
+        self._left()
+        if made.cancelled():
+            return
+        error = made.exception()
+        if self._done is not None:
+            self._done(made.result() if error is None else _failed(error))
+
+    def cancel(self) -> None:
+        """Nobody waits for it any more."""
+        self._done = None
 
 
 class _Riding:

@@ -131,10 +131,13 @@ class Lane:
             return
         self._carried, size = self.outbox.take(BATCH_BYTES)
         self._attempt = 0
-        if size > WHOLE_BYTES_MAX:
-            self._carry_apart()
-        else:
-            self._carry()
+        try:
+            if size > WHOLE_BYTES_MAX:
+                self._carry_apart()
+            else:
+                self._ask(encode_batch(self._carried, forming=self._forming()))
+        except Exception as error:
+            self._failed(error)
 
     def _schedule(self) -> None:
         if self._loop is not None and not self._scheduled and not self._carried:
@@ -146,13 +149,6 @@ class Lane:
         self.flush()
 
     # -- a batch in one request ----------------------------------------------------------------
-
-    def _carry(self) -> None:
-        try:
-            batch = encode_batch(self._carried, forming=self._forming())
-            self._ask(batch)
-        except Exception as error:
-            self._failed(error)
 
     def _ask(self, batch: bytes) -> None:
         self._attempt += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import threading
 from typing import Any
 
@@ -11,9 +12,9 @@ import pytest
 
 from raftcore.messages import AppendEntries
 from raftcore.types import Entry, EntryKind
-from raftdjango.node import http_protocol, links
+from raftdjango.node import http_protocol, http_views, links
 from raftdjango.node.batches import encode_batch
-from raftdjango.node.http_request import BODY_BYTES_MAX
+from raftdjango.node.http_request import BODY_BYTES_MAX, Answer
 from tests.api.callers import HEARTBEAT
 from tests.api.connections import GONE, LIVE, READY, Client, signed, with_node
 from tests.api.nodes import Node, until
@@ -227,10 +228,16 @@ class TestPatience:
             client.writer.transport.pause_reading()
             await until(lambda: node.server.connections)
             (connection,) = node.server.connections
+            # Small buffers, so that few answers fill them.
+            for end, which in (
+                (connection._transport, socket.SO_SNDBUF),
+                (client.writer.transport, socket.SO_RCVBUF),
+            ):
+                end.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, which, 4096)
             held: list[bool] = []
 
             def flood() -> bool:
-                client.writer.write(LIVE * 1000)
+                client.writer.write(LIVE * 100)
                 held.append(connection._writing_paused and connection._reading_paused)
                 return not node.server.connections
 
@@ -331,6 +338,33 @@ class TestEnds:
 
         with_node(scenario)
         assert not caplog.records
+
+    def test_cold_views_whose_clients_leave_do_not_pile_up(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr(http_views, "COLD_MAX", 3)
+        go_on = threading.Event()
+
+        async def scenario(node: Node) -> None:
+            def slow(*arguments: Any) -> Any:
+                go_on.wait(30)
+                return Answer.refusal(503, "not_ready", "slow")
+
+            monkeypatch.setattr(http_views, "_call_cold", slow)
+            for asked in range(1, 4):
+                client = await Client.to(node)
+                client.writer.write(READY)
+                await until(lambda asked=asked: node.server.views._cold == asked)
+                client.writer.close()
+                await until(lambda: not node.server.connections)
+            client = await Client.to(node)
+            assert json.loads((await client.ask(READY))[2])["code"] == "busy"
+            go_on.set()
+            await until(lambda: node.server.views._cold == 0)
+            client = await Client.to(node)
+            assert json.loads((await client.ask(READY))[2])["code"] == "not_ready"
+
+        with_node(scenario)
 
 
 def test_on_the_loop_that_nodes_use() -> None:

@@ -6,36 +6,35 @@ from itertools import count
 from pathlib import Path
 
 from raftcore.storage.wal import SEGMENT_BYTES
-from tests.cluster.harness import Cluster, wait_until
+from tests.cluster.harness import PATIENCE_S, Cluster, wait_until
 
 MIB = 1024 * 1024
 
 
 def test_the_largest_entry_holds_nobody_up(bare_cluster: Cluster, tmp_path: Path) -> None:
-    """60 MiB are on their way while others write, within the usual deadline and without an election."""
+    """60 MiB are on their way while others write, and nobody takes the leader for dead meanwhile."""
     cluster = bare_cluster
-    # Its own node's applier waits for it meanwhile; how long that takes is not the matter here.  Nor is
-    # how long six busy processes wait for a processor, so followers are more patient than usual.
-    cluster.settings.update(COMMIT_TIMEOUT_S=60, LOCK_YIELD_MS=30_000, ELECTION_TIMEOUT_MS=3000)
+    # Behind it in the log others wait for it, and so does its own node's applier: how long that takes
+    # where a dozen busy processes share a processor is not the matter here.
+    cluster.settings.update(COMMIT_TIMEOUT_S=60, LOCK_YIELD_MS=30_000)
     cluster.start()
     leader = cluster.leader()
     follower, other = cluster.followers()
     large = cluster.worker(follower)
     large.call("migrate")
-    cluster.settings["COMMIT_TIMEOUT_S"] = 10
     stop = tmp_path / "stop"
     small = [cluster.worker(name).begin("write_until", str(stop), name) for name in (leader, other)]
     before = cluster.status(leader)
-    large.call("large_block", "large", 60, MIB)
+    large.call("large_block", "large", 60, MIB, timeout_s=2 * PATIENCE_S)
     stop.touch()
     written = [worker.result() for worker in small]
-    assert [each["failed"] for each in written] == [[], []]
-    assert all(each["acknowledged"] for each in written)
-    cluster.assert_equal()
     after = cluster.status(leader)
     assert before
     assert after
     assert (after["term"], after["leader"]) == (before["term"], leader)
+    assert [each["failed"] for each in written] == [[], []]
+    assert all(each["acknowledged"] for each in written)
+    cluster.assert_equal()
     assert 60 * MIB < after["log_bytes"] - before["log_bytes"] < 64 * MIB
     assert after["log_disk_bytes"] > after["log_bytes"]
     cluster.assert_quiet_logs()
@@ -61,7 +60,9 @@ def test_a_node_without_room_loses_nothing(bare_cluster: Cluster) -> None:
     def stopped_applying() -> str:
         writer.call("large_block", f"large-{next(numbers)}", 4, MIB)
         status = cluster.status("n3")
-        return status["not_ready_reason"] if status else ""
+        reason = str(status["not_ready_reason"]) if status else ""
+        # On a busy machine there may be others before.
+        return reason if reason.startswith("stopped applying") else ""
 
     reason = wait_until(stopped_applying, "the node to go out of service")
     assert "stopped applying: The database failed" in reason

@@ -35,7 +35,7 @@ from raftdjango.node.peers import Forward
 from raftdjango.node.proposals import SWEEP_S, Proposals, Reason, Refusal
 from raftdjango.node.reads import BarrierReads
 from raftdjango.node.sessions import WorkerSession
-from raftdjango.node.status import group_status, not_ready_reason
+from raftdjango.node.status import group_status, lock_holder, not_ready_reason
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -127,7 +127,7 @@ class Group:
             now_ms=monotonic_ms,
         )
         self.hearsay = Hearsay()
-        self.proposals = Proposals(self)
+        self.proposals = Proposals(self, held_up=lambda: lock_holder(self, opened))
         self.reads = BarrierReads(
             self.proposals, cluster_time_ms=self.cluster_time_ms, now=self.now
         )
@@ -381,7 +381,7 @@ class Group:
             return
         self.consensus.touch()
         if await self._until(lambda: self.role is not Role.LEADER, TRANSFER_S):
-            logger.info("Group %s: leadership was handed over", self.name)
+            logger.info("Group %s: this node leads no longer", self.name)
         else:
             logger.warning("Group %s: nobody took leadership over in time.", self.name)
 

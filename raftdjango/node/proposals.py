@@ -108,8 +108,11 @@ class Proposals:
         *,
         now: Callable[[], float] = time.monotonic,
         rng: random.Random | None = None,
+        held_up: Callable[[], str] = lambda: "",
     ) -> None:
+        """`held_up` names whoever keeps this node from applying anything."""
         self._ground = ground
+        self._held_up = held_up
         self._now = now
         self._rng = rng or random.Random()  # noqa: S311 - jitter, not secrets
         self._waiting: dict[bytes, Waiting] = {}
@@ -267,6 +270,9 @@ class Proposals:
         leader = ground.leader
         if leader is None:
             return
+        if not (waiting.left or waiting.internal) and self._held_up():
+            # It would be made, and nobody here could tell: its worker might make it again.
+            return
         if leader == ground.node_id:
             self._placed_here(waiting, ground.append(waiting.proposal_id, waiting.command))
             return
@@ -312,18 +318,21 @@ class Proposals:
                 logger.exception("The end of a proposal could not be told.")
 
     def _expired(self, waiting: Waiting) -> Refusal:
+        holder = self._held_up()
+        locked = f"the local database's write lock is held by {holder}" if holder else ""
         if waiting.left:
             return Refusal(
                 Reason.UNCERTAIN,
                 f"Node {self._ground.node_id} passed the write on, but could not learn in time "
-                "what became of it: it may or may not have been made.",
+                "what became of it: it may or may not have been made"
+                + (f"; {locked}." if locked else "."),
             )
         why = (
             "no leader is known, so most likely no majority of the nodes can be reached"
             if self._ground.leader is None
             else "the cluster has not formed yet"
             if not self._open
-            else "the leader was busy"
+            else locked or "the leader was busy"
         )
         return Refusal(Reason.UNAVAILABLE, f"Nothing was written: {why}.")
 

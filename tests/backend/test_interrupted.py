@@ -8,6 +8,7 @@ import pytest
 from django.db import connection, connections, transaction
 from django.db.models import F
 from django.test import TransactionTestCase
+from django.test.utils import CaptureQueriesContext
 
 from raftdjango.exceptions import ClusterUnavailable, TransactionConflict
 from tests.backend.block_support import given_way_at
@@ -50,6 +51,16 @@ class TestInterrupted(TransactionTestCase):
 
     def test_read(self) -> None:
         self.lose("count", lambda: Account.objects.count())
+
+    def test_statement_that_is_logged(self) -> None:
+        with CaptureQueriesContext(connection):
+            self.lose("UPDATE", lambda: Account.objects.filter(name="ada").update(balance=5))
+
+    def test_what_is_logged_is_not_quoted_on_this_connection(self) -> None:
+        with given_way_at("QUOTE") as met, CaptureQueriesContext(connection) as queries:
+            Account.objects.filter(name="o'hara").update(balance=5)
+        assert not met
+        assert "'o''hara'" in queries[0]["sql"]
 
     def test_iterator(self) -> None:
         self.lose("SELECT", lambda: list(Account.objects.iterator()))

@@ -28,7 +28,11 @@ class Ground:
         self.last_index = 0
         self.ends: dict[bytes, Any] = {}
         """What each proposal came to."""
-        self.proposals = Proposals(self, now=lambda: self.time, rng=random.Random(1))
+        self.holder = ""
+        """Whoever keeps the local applier from the write lock."""
+        self.proposals = Proposals(
+            self, now=lambda: self.time, rng=random.Random(1), held_up=lambda: self.holder
+        )
         self.proposals.open()
 
     def append(self, proposal_id: bytes, command: bytes) -> Placement:

@@ -55,6 +55,29 @@ def test_without_a_leader_it_waits_and_was_never_sent(ground):
     assert ground.ends[b"a"].reason is Reason.UNAVAILABLE
 
 
+def test_what_nobody_here_could_apply_is_not_passed_on(ground):
+    ground.lead("other", 1)
+    ground.holder = "process 7 (a shell)"
+    ground.submit(b"a", timeout_s=5)
+    ground.submit(b"b", timeout_s=60)
+    ground.pass_time(5.1)
+    assert ground.ends[b"a"].reason is Reason.UNAVAILABLE
+    assert "held by process 7 (a shell)" in ground.ends[b"a"].message
+    assert not ground.forwarded
+    ground.holder = ""
+    ground.pass_time(0.1)
+    assert ground.forwarded == [("other", b"b")]
+
+
+def test_what_was_passed_on_before_the_lock_was_held_is_uncertain_and_says_why(ground):
+    ground.lead("other", 1)
+    ground.submit(b"a", timeout_s=5)
+    ground.holder = "process 7 (a shell)"
+    ground.pass_time(5.1)
+    assert ground.ends[b"a"].reason is Reason.UNCERTAIN
+    assert "held by process 7 (a shell)" in ground.ends[b"a"].message
+
+
 def test_without_a_leader_it_goes_once_there_is_one(ground):
     ground.submit(b"a")
     ground.lead("other", 2)

@@ -174,7 +174,8 @@ class Speculation:
         if self.doomed is None:
             self.doomed = TransactionConflict(
                 "This transaction held the local database's write lock for too long while entries "
-                "waited to be applied, and was rolled back. Run it again; keep slow work out of it."
+                "waited to be applied, and was rolled back. Run it again; keep slow work out of it, "
+                "or allow it longer by RAFTDJANGO['LOCK_YIELD_MS']."
             )
         while not self.lock.acquire(timeout=0.005):
             self.connection.interrupt()

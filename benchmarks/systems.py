@@ -225,6 +225,7 @@ class RaftDjango(System):
         return {
             "ENGINE": "raftdjango.backends.sqlite3",
             "NAME": str(self.folder / f"n{node + 1}" / "db.sqlite3"),
+            "OPTIONS": {"timeout": 60},
         }
 
     def client(self, node: int) -> SocketClient:

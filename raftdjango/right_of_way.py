@@ -9,6 +9,7 @@ group's folder:
   looks whether the applier has waited longer than `lock_yield_ms`, and then calls back, so that the
   transaction is rolled back and doomed.
 * A process that holds the lock and does not answer (stopped, stuck) is named by its slot.
+* Workers that find the lock taken stand in line (`line.py`) in another part of the file.
 
 Every owner of a slot, and the applier, holds a record lock on one byte of the file.  The kernel drops
 it when the process dies, in whatever way: so a slot whose byte is free is stale, a process id used
@@ -28,12 +29,13 @@ import threading
 import time
 import weakref
 from contextlib import contextmanager
-from dataclasses import dataclass
 from mmap import mmap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from raftdjango.conf import get_settings
+from raftdjango.holders import Holder
+from raftdjango.line import Line, Wait
 
 try:
     import fcntl
@@ -54,26 +56,13 @@ APPLIER = 0
 SINCE, PID = 0, 1
 """Words of a slot: monotonic nanoseconds since when it waits or holds, 0 for no; process id."""
 
-POLL_S_MIN, POLL_S_MAX = 0.000_2, 0.002
+POLL_S = 0.000_3
+"""Between two looks of the first in line."""
+TRY_S = 0.005
+"""So often he tries for the lock although somebody says that he has it, who may have died."""
 LIVENESS_CHECK_S = 0.05
 WATCHDOG_IDLE_S = 1.0
 """The watchdog polls for as long after the last transaction, so that most wake nobody up."""
-
-
-@dataclass(frozen=True, slots=True)
-class Holder:
-    """A living process that says it holds the write lock."""
-
-    pid: int
-    """As the process itself sees it."""
-    since_ms: int
-    """For how long it has held the lock; 0: not known."""
-    label: str
-    """Program and host, for people."""
-
-    def __str__(self) -> str:
-        since = f", for {self.since_ms} ms" if self.since_ms else ""
-        return f"process {self.pid} ({self.label}){since}"
 
 
 class Watch:
@@ -100,12 +89,18 @@ class RightOfWay:
         self.lock_yield_ms = lock_yield_ms
         group_dir.mkdir(parents=True, exist_ok=True)
         self._file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o660)
-        size = SLOT_BYTES * (1 + SLOT_COUNT)
+        slots_bytes = SLOT_BYTES * (1 + SLOT_COUNT)
+        size = slots_bytes + 2 * WORD * (1 + SLOT_COUNT)
         if os.fstat(self._file).st_size < size:
             os.ftruncate(self._file, size)
         self._map = mmap(self._file, size)
         # Through a view of words each store is one instruction: no reader sees half a number.
         self._words = memoryview(self._map).cast("Q")
+        self._held = self._words[
+            SLOT_BYTES // WORD + SINCE : slots_bytes // WORD : SLOT_BYTES // WORD
+        ]
+        """Of each worker's slot, since when it holds the lock."""
+        self._line = Line(self._words[slots_bytes // WORD : size // WORD])
         self._forget_process()
         _everybody.add(self)
 
@@ -134,6 +129,8 @@ class RightOfWay:
         for watch in getattr(self, "_watches", {}).values():
             watch.open, watch.lock = False, threading.RLock()
         self._lock = threading.Lock()
+        self._first_in_line = threading.Lock()
+        """Held by the thread that stands in line for this process."""
         self._watches: dict[int, Watch] = {}
         self._slot: int | None = None
         self._is_applier = False
@@ -161,7 +158,7 @@ class RightOfWay:
                 self._is_applier = True
                 self._describe(APPLIER)
                 return
-            time.sleep(POLL_S_MIN)
+            time.sleep(POLL_S)
 
     def waited_ms(self) -> int:
         """For how long the applier has been waiting for the lock now; 0 if it does not."""
@@ -182,44 +179,54 @@ class RightOfWay:
 
     # -- the worker's side ----------------------------------------------------------------------
 
-    def wait_turn(self, timeout_s: float) -> bool:
-        """Stand back while the applier waits for the lock.  False: it still does at the deadline.
-
-        A look at a word of memory when nobody waits.
-        """
-        if not self._words[SINCE]:
-            return True
-        started = time.monotonic()
-        checked = started
-        pause = POLL_S_MIN
-        while self._words[SINCE]:
-            now = time.monotonic()
-            if now - started >= timeout_s:
-                return False
-            if now - checked >= LIVENESS_CHECK_S:
-                checked = now
-                if not self._is_claimed(APPLIER):
-                    return True  # The applier died while it waited; its successor starts anew.
-            time.sleep(min(pause, max(0.0, timeout_s - (now - started))))
-            pause = min(pause * 2, POLL_S_MAX)
-        return True
+    @property
+    def is_free(self) -> bool:
+        """Whether nobody is known to wait for the lock; a look at a few words of memory."""
+        return not self._words[SINCE] and self._line.is_empty
 
     def acquire(self, begin: Callable[[], bool], timeout_s: float) -> bool:
-        """Call `begin` until it answers True, standing back for the applier each time.
+        """Call `begin` until it answers True: behind the applier, and in line with other workers.
 
         `begin` tries to take the write lock without waiting (`busy_timeout` 0) and answers whether
-        it has it.  Waiting inside SQLite instead would overtake an applier that came later.
+        it has it.  Waiting inside SQLite instead would overtake an applier that came later, and
+        many who ask SQLite again and again slow down the one who has the lock.
         """
+        if self.is_free and begin():
+            return True
+        since_ns = time.monotonic_ns()
         deadline = time.monotonic() + timeout_s
-        pause = POLL_S_MIN
+        if not self._first_in_line.acquire(timeout=timeout_s):
+            return False
+        slot = self._own_slot()
+        wait = Wait(self._line, slot, since_ns) if slot is not None else None
+        try:
+            return self._wait_in_line(wait, begin, deadline)
+        finally:
+            if wait is not None:
+                wait.end()
+            self._first_in_line.release()
+
+    def _wait_in_line(self, wait: Wait | None, begin: Callable[[], bool], deadline: float) -> bool:
+        now = checked = time.monotonic()
+        tried, dead_since = 0.0, 0
         while True:
-            if self.wait_turn(max(0.0, deadline - time.monotonic())) and begin():
-                return True
-            left = deadline - time.monotonic()
-            if left <= 0:
+            pause_s = wait.look() if wait is not None else 0.0
+            if not pause_s:
+                pause_s = POLL_S
+                if self._words[SINCE] in (0, dead_since) and (
+                    now - tried >= TRY_S or not any(self._held)
+                ):
+                    if begin():
+                        return True
+                    tried = now
+            now = time.monotonic()
+            if now >= deadline:
                 return False
-            time.sleep(min(pause, left))
-            pause = min(pause * 2, POLL_S_MAX)
+            if now - checked >= LIVENESS_CHECK_S:
+                checked, since = now, self._words[SINCE]
+                if not self._is_claimed(APPLIER):
+                    dead_since = since  # It died while it waited; its successor starts anew.
+            time.sleep(min(pause_s, deadline - now))
 
     def watch(self, doom: Callable[[], None]) -> Watch:
         """Say that this thread's connection has the write lock; call right after taking it.
@@ -233,8 +240,7 @@ class RightOfWay:
         # Read here, so that a bad setting raises where somebody sees it.
         self._patience_ms = self.lock_yield_ms or get_settings().lock_yield_ms
         with self._lock:
-            if self._slot is None:
-                self._slot = self._claim_any()
+            self._claim_own()
             if not self._watches:
                 self._note(watch.since_ns)
             self._watches[id(watch)] = watch
@@ -322,6 +328,15 @@ class RightOfWay:
         self._words[slot * SLOT_BYTES // WORD + PID] = os.getpid()
         self._map[start : start + LABEL_BYTES] = label.ljust(LABEL_BYTES, b"\0")
 
+    def _own_slot(self) -> int | None:
+        with self._lock:
+            self._claim_own()
+            return self._slot
+
+    def _claim_own(self) -> None:
+        if self._slot is None:
+            self._slot = self._claim_any()
+
     def _claim_any(self) -> int | None:
         for slot in range(1, SLOT_COUNT + 1):
             if self._claim(slot):
@@ -371,30 +386,3 @@ if hasattr(os, "register_at_fork"):
 def _elapsed_ms(since_ns: int) -> int:
     # Never negative: a file from before a reboot may name a later moment.
     return max(0, time.monotonic_ns() - since_ns) // 1_000_000
-
-
-WAL_WRITE_LOCK = 120
-"""Byte of the `-shm` file whose lock is SQLite's write lock in WAL mode."""
-
-
-def foreign_holder(database: Path) -> Holder | None:
-    """Whoever holds the write lock according to the kernel, also outside of this protocol.
-
-    Finds an operator's `sqlite3` shell, which has no slot.  Linux only; elsewhere None.
-    """
-    try:
-        inode = str(Path(f"{database}-shm").stat().st_ino)
-        lines = Path("/proc/locks").read_text().splitlines()
-    except OSError:
-        return None
-    for line in lines:
-        _, kind, _, mode, pid, place, first, *_ = [*line.split(), "", "", "", "", "", "", ""]
-        if (kind, mode, first) == ("POSIX", "WRITE", str(WAL_WRITE_LOCK)) and place.split(":")[
-            -1:
-        ] == [inode]:
-            try:
-                label = Path(f"/proc/{pid}/comm").read_text().strip()
-            except OSError:
-                label = "unknown program"
-            return Holder(int(pid), 0, label)
-    return None

@@ -9,9 +9,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
+from raftdjango.holders import foreign_holder
 from raftdjango.node.consensus import monotonic_ms
 from raftdjango.node.limits import DISK_STALL_S
-from raftdjango.right_of_way import foreign_holder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -24,9 +24,7 @@ from raftdjango.backends.sqlite3.failures import Failures
 from raftdjango.backends.sqlite3.reads import ReadMemory
 from raftdjango.backends.sqlite3.write_lock import (
     NOT_SET_UP,
-    TAKE_LOCK_SQL,
     WriteLock,
-    is_busy,
     not_set_up,
 )
 from raftdjango.exceptions import ClusterUnavailable, NotReplicable, TransactionConflict
@@ -190,24 +188,9 @@ class Speculation:
         """Make sure that the block has the write lock, on a snapshot that its reads agree with."""
         if self.state is State.WRITING:
             return
-        if not self._take_lock_in_place():
+        if not self.write_lock.take_in_place():
             self._begin_again()
         self._writing()
-
-    def _take_lock_in_place(self) -> bool:
-        """Upgrade the transaction as it is; False where another one has to be begun."""
-        if self.write_lock.is_wanted:
-            return False
-        if not self.capture.is_ready:
-            return False
-        with self.guard.unlocked():
-            try:
-                self.connection.execute(TAKE_LOCK_SQL)
-            except sqlite3.OperationalError as error:
-                if is_busy(error):
-                    return False
-                raise not_set_up(error) from error
-        return True
 
     def renew(self, refresh: Callable[[], int]) -> bool:
         """Go on at the view that `refresh` waits for, if nothing was written yet; is it newer?"""

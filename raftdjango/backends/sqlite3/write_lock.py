@@ -35,9 +35,23 @@ class WriteLock:
 
     @property
     def is_wanted(self) -> bool:
-        """Whether the applier is waiting for it."""
+        """Whether somebody is waiting for it: the applier, or other workers."""
         self._find()
-        return self.right_of_way is not None and self.right_of_way.waited_ms() > 0
+        return self.right_of_way is not None and not self.right_of_way.is_free
+
+    def take_in_place(self) -> bool:
+        """Have the open transaction take it as it is; False where another one has to be begun."""
+        if self.is_wanted or not self.capture.is_ready:
+            return False
+        with self.capture.guard.unlocked():
+            try:
+                # SQLite never waits where it has a snapshot already, which was just looked at.
+                self.connection.execute(TAKE_LOCK_SQL)
+            except sqlite3.OperationalError as error:
+                if is_busy(error):
+                    return False
+                raise not_set_up(error) from error
+        return True
 
     def begin(self) -> None:
         """BEGIN IMMEDIATE, standing back for the applier, with triggers that fit the schema."""

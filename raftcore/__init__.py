@@ -6,7 +6,7 @@ turns messages into bytes; `raftcore.storage` keeps the log.
 
 from raftcore.config import Config
 from raftcore.core import RaftCore
-from raftcore.effects import Apply, Effect, Persist, RoleChanged, Send
+from raftcore.effects import Apply, Effect, Persist, ReadReady, ReadRefused, RoleChanged, Send
 from raftcore.errors import (
     InvariantViolation,
     Malformed,
@@ -37,6 +37,8 @@ __all__ = [
     "ProposalRefused",
     "RaftCore",
     "RaftError",
+    "ReadReady",
+    "ReadRefused",
     "Role",
     "RoleChanged",
     "Send",

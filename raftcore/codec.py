@@ -101,6 +101,18 @@ def decode_message(data: bytes) -> m.Message:
             return m.TimeoutNow(
                 _number(parsed.timeout_now.term), _node_id(parsed.timeout_now.leader)
             )
+        case "read_index":
+            read = parsed.read_index
+            return m.ReadIndex(_number(read.term), _node_id(read.follower), _number(read.request))
+        case "read_index_response":
+            told = parsed.read_index_response
+            return m.ReadIndexResponse(
+                term=_number(told.term),
+                leader=_node_id(told.leader),
+                request=_number(told.request),
+                granted=told.granted,
+                index=_number(told.index),
+            )
     raise Malformed("a message of no known kind")
 
 
@@ -140,6 +152,10 @@ def _message_out(message: m.Message) -> pb.Message:
             return pb.Message(request_vote_response=pb.RequestVoteResponse(**_fields(message)))
         case m.TimeoutNow():
             return pb.Message(timeout_now=pb.TimeoutNow(**_fields(message)))
+        case m.ReadIndex():
+            return pb.Message(read_index=pb.ReadIndex(**_fields(message)))
+        case m.ReadIndexResponse():
+            return pb.Message(read_index_response=pb.ReadIndexResponse(**_fields(message)))
 
 
 def _fields(message: m.Message) -> dict[str, Any]:

@@ -45,6 +45,23 @@ class Config:
     """A leader whose own disk has owed an answer for this long steps down: its heartbeats would
     keep the others from electing somebody who can write."""
 
+    reads_max: int = 16_384
+    """Reads that may wait for their index here, before more are refused as busy."""
+
+    lease_reads: bool = False
+    """Answer reads from a lease instead of a round of heartbeats (thesis §6.4.1).
+
+    Then reads are only as good as clocks are: they can be stale when two clocks' rates differ by
+    more than `clock_drift`, when a clock stands still while its machine is suspended, or when the
+    driver passes in a time that it read before it read the question.  Every member must have it
+    switched on, with equal `election_timeout_ms`: voters hold to their promise not to vote for
+    anybody else, over restarts too, only where it is.
+    """
+
+    clock_drift: float = 0.1
+    """The most by which the rates of two members' clocks differ, as a fraction: a lease lasts
+    `election_timeout_ms / (1 + clock_drift)` from the sending of the heartbeats that gave it."""
+
     def __post_init__(self) -> None:
         if not self.node_id:
             raise ValueError("node_id is empty")
@@ -61,6 +78,9 @@ class Config:
             "apply_bytes_max",
             "cache_bytes_max",
             "write_stall_ms",
+            "reads_max",
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be positive")
+        if not 0 <= self.clock_drift < 1:
+            raise ValueError(f"clock_drift ({self.clock_drift}) must be at least 0 and below 1")

@@ -13,6 +13,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from raftcore.messages import Message
 from raftcore.types import Entry, HardState, NodeId, Role
@@ -54,4 +55,31 @@ class RoleChanged:
     leader: NodeId | None
 
 
-Effect = Persist | Send | Apply | RoleChanged
+@dataclass(frozen=True, slots=True)
+class ReadReady:
+    """The state machine, as it is now or later, shows all that was acknowledged before the read.
+
+    It has been reported as applied up to `index` at least (thesis §6.4).
+    """
+
+    read_id: int
+    index: int
+
+
+ReadRefusal = Literal["no leader", "leader lost", "no answer", "busy"]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadRefused:
+    """Nothing can be said for this read; asking again is always safe.
+
+    "no leader": none is known here.  "leader lost": the one that was asked leads no more, or this
+    node follows another.  "no answer": it has been silent for an election timeout.  "busy": as
+    many reads wait as may.
+    """
+
+    read_id: int
+    reason: ReadRefusal
+
+
+Effect = Persist | Send | Apply | RoleChanged | ReadReady | ReadRefused

@@ -108,6 +108,28 @@ class TimeoutNow:
     leader: NodeId
 
 
+@dataclass(frozen=True, slots=True)
+class ReadIndex:
+    """How far must a state machine be, to show what was acknowledged by now (thesis §6.4)?"""
+
+    term: int
+    follower: NodeId
+    request: int
+    """Finds the answer's way back to what this follower asked, and nothing else: which round of
+    heartbeats answers it the leader decides."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadIndexResponse:
+    term: int
+    leader: NodeId
+    request: int
+    granted: bool
+    """False where the asked one does not lead, or not any more."""
+    index: int
+    """The commit index at some time after the question, while this node led."""
+
+
 Message = (
     PreVote
     | PreVoteResponse
@@ -118,4 +140,6 @@ Message = (
     | Heartbeat
     | HeartbeatResponse
     | TimeoutNow
+    | ReadIndex
+    | ReadIndexResponse
 )

@@ -7,9 +7,11 @@ Sizes are the transport's and the log's to limit, before they read.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
 from operator import gt
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from google.protobuf.message import DecodeError
 from google.protobuf.message import Message as ProtobufMessage
@@ -49,113 +51,39 @@ def decode_membership(data: bytes) -> Membership:
 
 def encode_message(message: m.Message) -> bytes:
     """A message as it travels."""
-    return _message_out(message).SerializeToString()
+    if isinstance(message, m.AppendEntries):
+        return pb.Message(append_entries=_append_entries_out(message)).SerializeToString()
+    kind = _PLAIN[type(message)]
+    body: dict[str, Any] = {kind.body: kind.schema(**_fields(message))}
+    return pb.Message(**body).SerializeToString()
 
 
 def decode_message(data: bytes) -> m.Message:
     """The message that `encode_message` made these bytes of; `Malformed` for any others."""
     parsed = _parse(pb.Message(), data)
-    match parsed.WhichOneof("body"):
-        case "append_entries":
-            return _append_entries_in(parsed.append_entries)
-        case "append_entries_response":
-            return _append_entries_response_in(parsed.append_entries_response)
-        case "heartbeat":
-            beat = parsed.heartbeat
-            return m.Heartbeat(
-                term=_number(beat.term),
-                leader=_node_id(beat.leader),
-                leader_commit=_number(beat.leader_commit),
-                sequence=_number(beat.sequence),
-                time_ms=_number(beat.time_ms),
-            )
-        case "heartbeat_response":
-            answer = parsed.heartbeat_response
-            return m.HeartbeatResponse(
-                _number(answer.term), _node_id(answer.follower), _number(answer.sequence)
-            )
-        case "pre_vote":
-            pre = parsed.pre_vote
-            return m.PreVote(
-                term=_number(pre.term),
-                candidate=_node_id(pre.candidate),
-                last_log_index=_number(pre.last_log_index),
-                last_log_term=_number(pre.last_log_term),
-            )
-        case "pre_vote_response":
-            reply = parsed.pre_vote_response
-            return m.PreVoteResponse(_number(reply.term), _node_id(reply.voter), reply.granted)
-        case "request_vote":
-            vote = parsed.request_vote
-            return m.RequestVote(
-                term=_number(vote.term),
-                candidate=_node_id(vote.candidate),
-                last_log_index=_number(vote.last_log_index),
-                last_log_term=_number(vote.last_log_term),
-                transfer=vote.transfer,
-            )
-        case "request_vote_response":
-            voted = parsed.request_vote_response
-            return m.RequestVoteResponse(_number(voted.term), _node_id(voted.voter), voted.granted)
-        case "timeout_now":
-            return m.TimeoutNow(
-                _number(parsed.timeout_now.term), _node_id(parsed.timeout_now.leader)
-            )
-        case "read_index":
-            read = parsed.read_index
-            return m.ReadIndex(_number(read.term), _node_id(read.follower), _number(read.request))
-        case "read_index_response":
-            told = parsed.read_index_response
-            return m.ReadIndexResponse(
-                term=_number(told.term),
-                leader=_node_id(told.leader),
-                request=_number(told.request),
-                granted=told.granted,
-                index=_number(told.index),
-            )
-    raise Malformed("a message of no known kind")
+    body = parsed.WhichOneof("body")
+    if body is None:
+        raise Malformed("a message of no known kind")
+    if body == "append_entries":
+        return _append_entries_in(parsed.append_entries)
+    kind, values = _PLAIN_BY_BODY[body], getattr(parsed, body)
+    return kind.message(*[read(getattr(values, name)) for name, read in kind.fields])
 
 
-def _message_out(message: m.Message) -> pb.Message:
-    # Every dataclass has the fields of its schema under the same names, so that only entries need
-    # a hand; a test compares the two lists.
-    match message:
-        case m.AppendEntries():
-            entries = message.entries
-            return pb.Message(
-                append_entries=pb.AppendEntries(
-                    term=message.term,
-                    leader=message.leader,
-                    prev_log_index=message.prev_log_index,
-                    prev_log_term=message.prev_log_term,
-                    leader_commit=message.leader_commit,
-                    session=message.session,
-                    terms=[entry.term for entry in entries],
-                    times_ms=[entry.time_ms for entry in entries],
-                    kinds=bytes([entry.kind for entry in entries]),
-                    data=[entry.data for entry in entries],
-                )
-            )
-        case m.AppendEntriesResponse():
-            return pb.Message(append_entries_response=pb.AppendEntriesResponse(**_fields(message)))
-        case m.Heartbeat():
-            return pb.Message(heartbeat=pb.Heartbeat(**_fields(message)))
-        case m.HeartbeatResponse():
-            return pb.Message(heartbeat_response=pb.HeartbeatResponse(**_fields(message)))
-        case m.PreVote():
-            return pb.Message(pre_vote=pb.PreVote(**_fields(message)))
-        case m.PreVoteResponse():
-            return pb.Message(pre_vote_response=pb.PreVoteResponse(**_fields(message)))
-        case m.RequestVote():
-            return pb.Message(request_vote=pb.RequestVote(**_fields(message)))
-        case m.RequestVoteResponse():
-            return pb.Message(request_vote_response=pb.RequestVoteResponse(**_fields(message)))
-        case m.TimeoutNow():
-            return pb.Message(timeout_now=pb.TimeoutNow(**_fields(message)))
-        case m.ReadIndex():
-            return pb.Message(read_index=pb.ReadIndex(**_fields(message)))
-        case m.ReadIndexResponse():
-            return pb.Message(read_index_response=pb.ReadIndexResponse(**_fields(message)))
+def _append_entries_out(message: m.AppendEntries) -> pb.AppendEntries:
+    entries = message.entries
+    return pb.AppendEntries(
+        term=message.term,
+        leader=message.leader,
+        prev_log_index=message.prev_log_index,
+        prev_log_term=message.prev_log_term,
+        leader_commit=message.leader_commit,
+        session=message.session,
+        terms=[entry.term for entry in entries],
+        times_ms=[entry.time_ms for entry in entries],
+        kinds=bytes([entry.kind for entry in entries]),
+        data=[entry.data for entry in entries],
+    )
 
 
 def _fields(message: m.Message) -> dict[str, Any]:
@@ -193,19 +121,6 @@ def _append_entries_in(parsed: pb.AppendEntries) -> m.AppendEntries:
     )
 
 
-def _append_entries_response_in(parsed: pb.AppendEntriesResponse) -> m.AppendEntriesResponse:
-    return m.AppendEntriesResponse(
-        term=_number(parsed.term),
-        follower=_node_id(parsed.follower),
-        session=_number(parsed.session),
-        success=parsed.success,
-        match_index=_number(parsed.match_index),
-        rejected_index=_number(parsed.rejected_index),
-        hint_index=_number(parsed.hint_index),
-        hint_term=_number(parsed.hint_term),
-    )
-
-
 def _parse(target: _Parsed, data: bytes) -> _Parsed:
     try:
         target.ParseFromString(data)
@@ -228,3 +143,28 @@ def _node_id(value: str) -> NodeId:
 
 def _node_ids(values: Iterable[str]) -> frozenset[NodeId]:
     return frozenset(map(_node_id, values))
+
+
+@dataclass(frozen=True, slots=True)
+class _Plain:
+    """A message whose fields stand one by one in its schema, under the same names."""
+
+    message: Callable[..., m.Message]
+    schema: Callable[..., ProtobufMessage]
+    body: str
+    fields: tuple[tuple[str, Callable[[Any], Any]], ...]
+
+    @classmethod
+    def of(cls, kind: type[m.Message]) -> _Plain:
+        readers: dict[str, Callable[[Any], Any]]
+        readers = {"int": _number, "NodeId": _node_id, "bool": bool}
+        return cls(
+            kind,
+            getattr(pb, kind.__name__),
+            re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lower(),
+            tuple((field.name, readers[str(field.type)]) for field in fields(kind)),
+        )
+
+
+_PLAIN = {kind: _Plain.of(kind) for kind in get_args(m.Message) if kind is not m.AppendEntries}
+_PLAIN_BY_BODY = {kind.body: kind for kind in _PLAIN.values()}

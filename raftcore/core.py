@@ -12,9 +12,10 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
-from raftcore import authority, election, follower, leader, transfer
+from raftcore import authority, election, follower, leader, reads, transfer
 from raftcore.config import Config
 from raftcore.effects import Apply, Effect, RoleChanged
 from raftcore.errors import InvariantViolation
@@ -27,6 +28,8 @@ from raftcore.messages import (
     Message,
     PreVote,
     PreVoteResponse,
+    ReadIndex,
+    ReadIndexResponse,
     RequestVote,
     RequestVoteResponse,
     TimeoutNow,
@@ -37,6 +40,20 @@ from raftcore.types import HardState, Membership, NodeId, Role
 
 if TYPE_CHECKING:
     from raftcore.storage.protocol import LogReader
+
+_HANDLERS: dict[type[Message], Callable[[Node, Any], None]] = {
+    AppendEntries: follower.on_append_entries,
+    AppendEntriesResponse: leader.on_append_entries_response,
+    Heartbeat: follower.on_heartbeat,
+    HeartbeatResponse: leader.on_heartbeat_response,
+    PreVote: election.on_pre_vote,
+    PreVoteResponse: election.on_pre_vote_response,
+    RequestVote: election.on_request_vote,
+    RequestVoteResponse: election.on_request_vote_response,
+    TimeoutNow: election.on_timeout_now,
+    ReadIndex: reads.on_read_index,
+    ReadIndexResponse: reads.on_read_index_response,
+}
 
 
 class RaftCore:
@@ -129,33 +146,15 @@ class RaftCore:
     def receive(self, message: Message, now_ms: int) -> None:
         """A message from a peer, in any order, once, twice or late."""
         self._advance(now_ms)
-        node = self._node
-        match message:
-            case AppendEntries():
-                follower.on_append_entries(node, message)
-            case AppendEntriesResponse():
-                leader.on_append_entries_response(node, message)
-            case Heartbeat():
-                follower.on_heartbeat(node, message)
-            case HeartbeatResponse():
-                leader.on_heartbeat_response(node, message)
-            case PreVote():
-                election.on_pre_vote(node, message)
-            case PreVoteResponse():
-                election.on_pre_vote_response(node, message)
-            case RequestVote():
-                election.on_request_vote(node, message)
-            case RequestVoteResponse():
-                election.on_request_vote_response(node, message)
-            case TimeoutNow():
-                election.on_timeout_now(node, message)
+        _HANDLERS[type(message)](self._node, message)
 
     def next_timer(self) -> int | None:
         """When `handle_timer` wants to be called, unless another input changes it."""
         node = self._node
         due: list[int | None]
         if node.leading is None:
-            due = [node.election_due_ms, node.resend_due_ms]
+            asked = node.reads.asked
+            due = [node.election_due_ms, node.resend_due_ms, asked.deadline_ms if asked else None]
         else:
             handing_over = node.leading.transfer
             due = [
@@ -169,6 +168,7 @@ class RaftCore:
         self._advance(now_ms)
         leading = self._node.leading
         if leading is None:
+            reads.on_timer(self._node)
             election.on_timer(self._node)
         else:
             transfer.on_timer(self._node, leading)
@@ -183,6 +183,15 @@ class RaftCore:
         """
         self._advance(now_ms)
         return leader.propose(self._node, data)
+
+    def read_index(self, now_ms: int) -> int:
+        """Begin a linearizable read, on any member; returns its number (thesis §6.4).
+
+        Its outcome is an effect, `ReadReady` or `ReadRefused`, which may take as long as an
+        election; reads begun before effects are taken share one round of messages.
+        """
+        self._advance(now_ms)
+        return reads.ask(self._node)
 
     def transfer_leadership(self, to: NodeId | None, now_ms: int) -> None:
         """Hand leadership over, to the best caught-up voter if `to` is None.
@@ -213,6 +222,7 @@ class RaftCore:
     def take_effects(self) -> list[Effect]:
         """All that is to be done because of the inputs so far, in order."""
         node = self._node
+        authority.serve_reads(node)
         leader.replicate(node)
         effects: list[Effect] = []
         persist = node.take_persist()
@@ -220,6 +230,7 @@ class RaftCore:
             effects.append(persist)
         effects.extend(node.outbox.take(node.log.writes))
         effects.extend(self._take_apply())
+        effects.extend(node.reads.take(self._applied_index))
         node.log.trim(self._apply_offered)
         now = (node.role, node.current_term, node.leader)
         if now != self._reported:

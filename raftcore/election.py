@@ -106,7 +106,7 @@ def on_request_vote(node: Node, message: RequestVote) -> None:
         node.become_follower(message.term, None)
     granted = (
         message.term == node.current_term
-        and (node.voted_for == message.candidate or (node.voted_for is None and not node.leader))
+        and (node.voted_for == message.candidate or _free_to_vote(node, message))
         and _up_to_date(node, message)
     )
     if granted:
@@ -169,9 +169,24 @@ def _up_to_date(node: Node, candidate: PreVote | RequestVote) -> bool:
     return theirs >= (node.log.last_term, node.log.last_index)
 
 
+def _free_to_vote(node: Node, message: RequestVote) -> bool:
+    if node.voted_for is not None or node.leader:
+        return False
+    return message.transfer or not _promised(node, message.candidate)
+
+
+def _promised(node: Node, candidate: NodeId) -> bool:
+    # A lease outlives what this node knows of its leader: a later term heard of, or a restart.
+    return (
+        node.config.lease_reads
+        and node.promised_to != candidate
+        and node.now_ms < node.promised_until_ms
+    )
+
+
 def _hears_leader(node: Node, candidate: NodeId) -> bool:
     # A leader that campaigns is none any more, so having heard it lately is no reason to refuse.
-    if node.role is Role.LEADER:
+    if node.role is Role.LEADER or _promised(node, candidate):
         return True
     if node.leader is None or node.leader == candidate or node.heard_leader_ms is None:
         return False

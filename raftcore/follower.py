@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from raftcore import reads
 from raftcore.messages import (
     AppendEntries,
     AppendEntriesResponse,
@@ -40,6 +41,7 @@ def on_heartbeat(node: Node, message: Heartbeat) -> None:
         node.follow(message.term, message.leader)
         node.log.commit_to(message.leader_commit)
         node.clock.observe(message.time_ms, node.now_ms)
+        reads.ask_again(node)
     node.outbox.send(
         message.leader, HeartbeatResponse(node.current_term, node.node_id, message.sequence)
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from raftcore import authority, quorum, transfer
+from raftcore import authority, quorum, reads, transfer
 from raftcore.codec import encode_membership
 from raftcore.errors import InvariantViolation, NotLeader, ProposalRefused
 from raftcore.log import ENTRY_OVERHEAD_BYTES, entry_size
@@ -42,7 +42,7 @@ def become_leader(node: Node) -> None:
         _append(node, EntryKind.MEMBERSHIP, encode_membership(node.membership))
     else:
         _append(node, EntryKind.NOOP, b"")
-    authority.send_heartbeats(node, leading)
+    authority.beat(node, leading)
 
 
 def propose(node: Node, data: bytes) -> tuple[int, int]:
@@ -95,8 +95,9 @@ def on_heartbeat_response(node: Node, message: HeartbeatResponse) -> None:
     if progress is None:
         return
     progress.heard_ms = node.now_ms
-    authority.contact(leading, progress, message.sequence)
-    progress.heartbeat_answered()
+    if authority.contact(leading, progress, message.sequence):
+        progress.heartbeat_answered()
+    reads.confirm(node, leading)
     transfer.proceed(node, leading, message.follower, progress, again=True)
 
 

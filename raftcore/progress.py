@@ -26,6 +26,7 @@ class Progress:
     __slots__ = (
         "_inflight",
         "_inflight_bytes",
+        "answered_sequence",
         "check_due",
         "commit_sent",
         "contact_ms",
@@ -55,6 +56,8 @@ class Progress:
         """Heartbeats answered since an append was, while one is owed."""
         self.commit_sent = 0
         """The commit index that the follower has been told, if all arrived."""
+        self.answered_sequence = 0
+        """The newest heartbeat that it has answered."""
         self.contact_ms: int | None = None
         """When the newest heartbeat that it has answered was sent."""
         self.heard_ms: int | None = None

@@ -18,9 +18,11 @@ from raftcore.errors import InvariantViolation
 from raftcore.log import RaftLog
 from raftcore.outbox import Outbox
 from raftcore.progress import Progress
+from raftcore.reads import Reads
 from raftcore.types import HardState, Membership, NodeId, Role
 
 HEARTBEATS_REMEMBERED_MAX = 128
+"""Of those that the timer sends, not of those for reads: many of these may be under way at once."""
 
 
 @dataclass(slots=True)
@@ -47,12 +49,15 @@ class Leading:
     """Of everybody but itself, in the order of their names."""
     sequence: int = 0
     """Of the last heartbeat."""
-    heartbeats_sent_ms: deque[int] = field(
+    heartbeats_sent: deque[tuple[int, int]] = field(
         default_factory=lambda: deque(maxlen=HEARTBEATS_REMEMBERED_MAX)
     )
-    """When the last heartbeats were sent; the last of them is number `sequence`."""
+    """Number and time of the last heartbeats that the timer sent."""
     sessions: int = 0
     transfer: Transfer | None = None
+    lease_void: bool = False
+    """TimeoutNow was sent in this term: an election may come, however late, that asks nobody to
+    have lost the leader."""
 
     def next_session(self) -> int:
         """A tag for a stream of appends, never used before in this term."""
@@ -78,6 +83,9 @@ class Node:
         "now_ms",
         "outbox",
         "postponed",
+        "promised_to",
+        "promised_until_ms",
+        "reads",
         "resend_due_ms",
         "rng",
         "role",
@@ -99,6 +107,7 @@ class Node:
         self.rng = rng
         self.now_ms = now_ms
         self.outbox = Outbox()
+        self.reads = Reads.of(rng)
         self.clock = ClusterClock(log.last_time_ms(), now_ms)
         self.current_term = hard_state.current_term
         self.voted_for = hard_state.voted_for
@@ -108,6 +117,12 @@ class Node:
         self.leading: Leading | None = None
         self.heard_leader_ms: int | None = None
         """When the leader of the present term was last heard."""
+        self.promised_to: NodeId | None = None
+        self.promised_until_ms = now_ms
+        """Until then this node votes for nobody but `promised_to`, where leases are in use."""
+        if config.lease_reads and hard_state.current_term:
+            # Whatever was promised before a restart, it ends by then.
+            self.promised_until_ms += config.election_timeout_ms
         self.acknowledged = (0, 0, 0)
         """Term, session and match index of the last success told to a leader."""
         self.votes: dict[NodeId, bool] = {}
@@ -173,6 +188,8 @@ class Node:
         if self.role is not Role.FOLLOWER or term != self.current_term or leader != self.leader:
             self.become_follower(term, leader)
         self.heard_leader_ms = self.now_ms
+        self.promised_to = leader
+        self.promised_until_ms = self.now_ms + self.config.election_timeout_ms
         self.reset_election_timer()
 
     def answers_present_term(self, term: int) -> bool:

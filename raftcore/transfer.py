@@ -39,6 +39,7 @@ def proceed(
         return
     if progress.match_index == node.log.last_index:
         transfer.asked = True
+        leading.lease_void = True
         node.outbox.send(member, TimeoutNow(node.current_term, node.node_id))
 
 

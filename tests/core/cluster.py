@@ -22,6 +22,8 @@ from raftcore import (
     Message,
     Persist,
     RaftCore,
+    ReadReady,
+    ReadRefused,
     Role,
     RoleChanged,
     Send,
@@ -69,6 +71,8 @@ class Member:
     applied: list[Entry] = field(default_factory=list)
     persists: list[Persist] = field(default_factory=list)
     roles: list[RoleChanged] = field(default_factory=list)
+    reads: dict[int, ReadReady | ReadRefused] = field(default_factory=dict)
+    """Outcomes by the read's number."""
 
     @property
     def role(self) -> Role:
@@ -98,6 +102,9 @@ class Member:
                         self.core.applied(effect.entries[-1].index)
                     case RoleChanged():
                         self.roles.append(effect)
+                    case ReadReady() | ReadRefused():
+                        assert effect.read_id not in self.reads, "a read has one outcome"
+                        self.reads[effect.read_id] = effect
             if not self.slow_disk:
                 self.write()
             self._release()
@@ -131,6 +138,11 @@ class Member:
         placed = self.core.propose(data, self.now_ms)
         self.pump()
         return placed
+
+    def read(self) -> int:
+        read_id = self.core.read_index(self.now_ms)
+        self.pump()
+        return read_id
 
     def take(self, kind: type[M] | None = None, to: str | None = None) -> list[M]:
         """Take released messages out, of one kind and to one node where asked."""

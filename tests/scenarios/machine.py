@@ -18,6 +18,8 @@ from raftcore import (
     Message,
     Persist,
     RaftCore,
+    ReadReady,
+    ReadRefused,
     RoleChanged,
     Send,
 )
@@ -39,6 +41,9 @@ class FixedTimeouts(random.Random):
     def randrange(self, start: int, stop: int | None = None, step: int = 1) -> int:
         low, high = (0, start) if stop is None else (start, stop)
         return min(low + 100 * self._number, high - 1)
+
+    def getrandbits(self, k: int) -> int:
+        return 0
 
 
 class Machine:
@@ -167,6 +172,10 @@ class Machine:
                 self.applied.extend(effect.entries)
                 self._say(f"{self.name} applies {words.entries(effect.entries)}")
                 self.core.applied(effect.entries[-1].index)
+            case ReadReady():
+                self._say(f"{self.name} may serve read {effect.read_id}, at {effect.index}")
+            case ReadRefused():
+                self._say(f"{self.name} refuses read {effect.read_id}: {effect.reason}")
 
     def _role_changed(self, effect: RoleChanged) -> None:
         text = f"{self.name} is {words.ROLES[effect.role]} in term {effect.term}"

@@ -15,6 +15,8 @@ from raftcore.messages import (
     HeartbeatResponse,
     PreVote,
     PreVoteResponse,
+    ReadIndex,
+    ReadIndexResponse,
     RequestVote,
     RequestVoteResponse,
     TimeoutNow,
@@ -152,4 +154,8 @@ _FULL: dict[type, Callable[[Any], str]] = {
     Heartbeat: lambda m: f"{m.sequence} term {m.term}, commit {m.leader_commit}",
     HeartbeatResponse: lambda m: f"{m.sequence} term {m.term}",
     TimeoutNow: lambda m: f"term {m.term}",
+    ReadIndex: lambda m: f"term {m.term}, question {m.request}",
+    ReadIndexResponse: lambda m: (
+        f"term {m.term}, question {m.request}: " + (f"at {m.index}" if m.granted else "refused")
+    ),
 }

@@ -1,4 +1,4 @@
-"""Proposing, writing to disks, crashing."""
+"""Proposing, reading, writing to disks, crashing."""
 
 from __future__ import annotations
 
@@ -20,6 +20,22 @@ def propose(world: World, arguments: list[str]) -> None:
     def action(core: RaftCore, now_ms: int) -> None:
         for text in commands:
             core.propose(text.encode().ljust(size, b"."), now_ms)
+
+    ask(world, name, action)
+
+
+@command
+def read(world: World, arguments: list[str]) -> None:
+    """read n1 [3]
+
+    Ask n1 for a linearizable read, or for several at once; they are numbered per node.
+    """
+    named, count = last_number(arguments)
+    name = one(world, named)
+
+    def action(core: RaftCore, now_ms: int) -> None:
+        for _ in range(count or 1):
+            core.read_index(now_ms)
 
     ask(world, name, action)
 

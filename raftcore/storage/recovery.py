@@ -35,6 +35,8 @@ class Recovered:
     """The segment written last; one less than the first if none was begun."""
     offset: int = HEADER_BYTES
     """Where its next frame goes."""
+    last_frame: int = 0
+    """Where its last frame begins; 0 while it has none but its header."""
     size: int = 0
     """Size of that segment's file."""
     content_bytes: int = 0
@@ -58,8 +60,22 @@ def recover(folder: SegmentFolder, disk: Disk) -> Recovered:
         _replay(folder.segment(sequence), content, state)
     if sequences:
         state.size = len(content)
-        _settle_tail(folder.segment(sequences[-1]), content, state.offset, disk)
+        path = folder.segment(sequences[-1])
+        _settle_tail(path, content, state.offset, disk)
+        _make_durable(path, content[: state.offset], state.last_frame, disk)
     return state
+
+
+def _make_durable(path: Path, content: bytes, start: int, disk: Disk) -> None:
+    """Write the last frame again as it is, and sync it.
+
+    That it can be read does not say that it is on the disk: the process may have ended before its
+    sync, or the sync have failed, after which many kernels take the pages for written.  From now on
+    this node counts on it, so it has to be there even if the power goes.
+    """
+    with disk.open(path) as file:
+        disk.write(file, content[start:], start)
+        disk.sync(file)
 
 
 def _reset_if_not_begun(path: Path, disk: Disk) -> bool:
@@ -96,6 +112,7 @@ def _replay(path: Path, content: bytes, state: Recovered) -> None:
     """Take in every whole frame of a segment; stop at the first that is none."""
     index = state.index
     offset = HEADER_BYTES
+    state.last_frame = 0
     while (frame := read_frame(content, offset)) is not None:
         payload, previous, crc = frame
         if previous != state.chain:
@@ -112,6 +129,7 @@ def _replay(path: Path, content: bytes, state: Recovered) -> None:
         if (hard_state := record_hard_state(record)) is not None:
             state.hard_state = hard_state
         state.chain = crc
+        state.last_frame = offset
         offset += length
         state.content_bytes += length
     state.offset = offset

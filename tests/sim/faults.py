@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
 from itertools import combinations, permutations
 
@@ -30,6 +31,10 @@ class Faults:
             "one way": self._one_way,
             "cut link": self._cut_link,
             "transfer": self._transfer,
+            "freeze": self._freeze,
+            "failed sync": self._failed_sync,
+            "full disk": self._full_disk,
+            "bit flip": self._flip_bit,
         }
         if world.plan.faults:
             world.after(0, self._strike, None)
@@ -44,6 +49,10 @@ class Faults:
             world.heal(links)
         for machine in world.machines.values():
             machine.end_stall()
+            machine.disk.error = None
+            if machine.disk.damaged and machine.up:
+                # What lies there must be noticed, at the next start at the latest.
+                machine.crash()
             self._restart(machine)
             self._resume(machine)
 
@@ -83,7 +92,7 @@ class Faults:
             self.world.after(self._duration_us(), self._restart, machine)
 
     def _restart(self, machine: Machine) -> None:
-        if not machine.up:
+        if not machine.up and not machine.ruined:
             self.world.note(f"{machine.id} starts")
             machine.start()
 
@@ -92,6 +101,13 @@ class Faults:
         if machine.up and not machine.paused:
             self.world.note(f"{machine.id} pauses")
             machine.pause()
+            self.world.after(self._duration_us(), self._resume, machine)
+
+    def _freeze(self) -> None:
+        machine = self._some()
+        if machine.up and not machine.paused:
+            self.world.note(f"{machine.id} is suspended, clock and all")
+            machine.pause(frozen=True)
             self.world.after(self._duration_us(), self._resume, machine)
 
     def _resume(self, machine: Machine) -> None:
@@ -105,6 +121,33 @@ class Faults:
             until_us = self.world.now_us + self._duration_us()
             self.world.note(f"{machine.id}: disk stalls until", until_us)
             machine.stall_disk(until_us)
+
+    def _failed_sync(self) -> None:
+        self._break_disk(errno.EIO, "the next sync fails")
+
+    def _full_disk(self) -> None:
+        self._break_disk(errno.ENOSPC, "the disk is full")
+
+    def _break_disk(self, number: int, what: str) -> None:
+        machine = self._some()
+        if machine.disk.error is None:
+            self.world.note(f"{machine.id}: {what}")
+            machine.disk.error = OSError(number, what)
+            self.world.after(self._duration_us(), self._repair_disk, machine)
+
+    def _repair_disk(self, machine: Machine) -> None:
+        machine.disk.error = None
+
+    def _flip_bit(self) -> None:
+        machines = self.world.machines
+        damaged = sum(machine.disk.damaged for machine in machines.values())
+        if damaged == (len(machines) - 1) // 2:
+            # A majority has to have what was acknowledged.
+            return
+        machine = self._some()
+        if not machine.disk.damaged and machine.disk.flip_bit(self.world.rng):
+            self.world.note(f"{machine.id}: a bit flips")
+            self.world.coverage["bit flipped"] += 1
 
     # ------------------------------------------------------------------ links
 
@@ -162,17 +205,21 @@ class Faults:
         """Let a leader go on alone while the others choose another; then everybody loses office."""
         world = self.world
         leaders = world.leaders()
-        world.clients_know_only = world.rng.choice(leaders) if leaders else None
+        world.clients.know_only = world.rng.choice(leaders) if leaders else None
         world.cut(frozenset(links_of(world, [leader.id for leader in leaders])))
         world.run_until(world.now_us + 4 * ELECTION_TIMEOUT_MS * MS)
-        world.clients_know_only = None
+        world.clients.know_only = None
         self._crash_all()
 
     def leave(self, trouble: str) -> None:
         """Break what the cluster must be able to do without."""
         world = self.world
-        names = list(world.machines)
-        size = (len(names) - 1) // 2
+        ruined = [name for name, machine in world.machines.items() if machine.ruined]
+        names = [name for name in world.machines if name not in ruined]
+        size = (len(world.machines) - 1) // 2 - len(ruined)
+        if ruined and trouble == "link cut":
+            # With a machine less, a cut between two of a bare majority may leave nobody able to lead.
+            trouble = "none"
         minority = world.rng.sample(names, size)
         if world.plan.duel or world.rng.random() < 0.5:
             minority = self._worst(size) or minority
@@ -208,11 +255,11 @@ class Faults:
         ends = {
             name: (machine.handed_out[-1].term, len(machine.handed_out))
             for name, machine in machines.items()
-            if machine.handed_out
+            if machine.up and machine.handed_out
         }
         choices = [
             list(minority)
-            for minority in combinations(machines, size)
+            for minority in combinations(ends, size)
             if any(
                 ends[one][0] < ends[other][0] and ends[one][1] > ends[other][1]
                 for one, other in permutations(set(ends) - set(minority), 2)

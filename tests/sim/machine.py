@@ -7,14 +7,28 @@ is left to a driver is drawn at random.
 from __future__ import annotations
 
 import random
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from raftcore import Apply, Entry, Message, Persist, RaftCore, Role, RoleChanged, Send
+from raftcore import (
+    Apply,
+    Entry,
+    Message,
+    Persist,
+    RaftCore,
+    ReadReady,
+    ReadRefused,
+    Role,
+    RoleChanged,
+    Send,
+)
 from raftcore.storage import MemoryLog
+from tests.sim.disk import LogDamaged, LogFailed, MemoryDisk, entries_of
+from tests.sim.kv import KeyValues
 from tests.sim.oracle import Violation
 from tests.sim.plan import MS, WRITE_STALL_MS
+from tests.sim.waiting import Waiting
 
 if TYPE_CHECKING:
     from tests.sim.world import World
@@ -23,54 +37,57 @@ FOR_EVER_US = 1 << 60
 Input = Callable[[int], None]
 
 
-class ReadLog(MemoryLog):
-    """What the core reads of the log; counts that it does."""
-
-    coverage: Counter[str] | None = None
-
-    def __init__(self, durable: MemoryLog) -> None:
-        super().__init__()
-        self.append(durable.hard_state, _entries(durable))
-
-    def entries(self, first: int, last: int, bytes_max: int) -> tuple[Entry, ...]:
-        if self.coverage is not None:
-            self.coverage["entries read back from disk"] += 1
-        return super().entries(first, last, bytes_max)
-
-
 class Machine:
-    """Survives crashes: `durable` and `applied`, the latter up to `applied_saved`."""
+    """Survives crashes: `disk` and `applied`, the latter up to `applied_saved`."""
 
     core: RaftCore
 
-    def __init__(self, world: World, node_id: str, rate: int) -> None:
+    def __init__(self, world: World, node_id: str, rate: int, disk: MemoryDisk) -> None:
         self.world = world
         self.id = node_id
         self.rate = rate
-        self.durable = MemoryLog()
+        self.disk = disk
         self.applied: list[Entry] = []
         self.applied_saved = 0
         self.boots = 0
         self.up = False
+        self.ruined = False
+        """Its disk has given back something else than was written: it refuses to start for ever."""
         self.paused = False
+        self.frozen_since_us: int | None = None
         self.disk_stalled_until_us = 0
         self.now_us = 0
         self.sending_to = ""
 
     # ------------------------------------------------------------------ life
 
+    @property
+    def durable(self) -> MemoryLog:
+        """What is on this machine's disk."""
+        return self.disk.durable
+
     def start(self) -> None:
-        """Boot from what is on disk."""
-        world, rng = self.world, self.world.rng
+        """Boot from what is on disk, if that can be read."""
         self.boots += 1
+        try:
+            self.log = self.disk.boot()
+        except LogDamaged:
+            self.world.coverage["damaged log refused"] += 1
+            self.ruined = True
+            return
+        except LogFailed:
+            self.world.coverage["start failed for want of a disk"] += 1
+            return
+        self._boot()
+
+    def _boot(self) -> None:
+        world, rng = self.world, self.world.rng
         self.up = True
         self.paused = False
         self.now_us = world.now_us
         self._clock_at_us = world.now_us
         self._clock_offset_ms = rng.randrange(1_000_000)
-        self.log = ReadLog(self.durable)
-        self.handed_out = _entries(self.durable)
-        self.writes: deque[Persist] = deque()
+        self.handed_out = entries_of(self.durable)
         self.syncing = 0
         self.held: deque[Send | Apply] = deque()
         self.inbox: list[Input] = []
@@ -80,6 +97,8 @@ class Machine:
         self.durable_ticket = 0
         self.to_apply: deque[Entry] = deque()
         self.applying = 0
+        self.kv = KeyValues(self.applied)
+        self.waiting = Waiting(self)
         self.apply_released = len(self.applied)
         self.seen_commit = len(self.applied)
         self.seen_term = self.durable.hard_state.current_term
@@ -96,7 +115,6 @@ class Machine:
             rng=random.Random(f"{world.seed} {self.id} {self.boots}"),
             now_ms=self.local_ms(),
         )
-        self.log.coverage = world.coverage
         self._turn()
 
     def crash(self) -> None:
@@ -106,19 +124,7 @@ class Machine:
         self.leads_since = 0
         if self.core.role is Role.LEADER:
             coverage["leader crashed"] += 1
-        if plan.keeps_unsynced and self.writes:
-            kept = rng.randint(0, len(self.writes))
-            for persist in [self.writes.popleft() for _ in range(kept)]:
-                self.durable.append(persist.hard_state, persist.entries)
-            if kept:
-                coverage["unsynced write survived a crash"] += 1
-            if self.writes and rng.random() < 0.3:
-                # A large batch becomes durable from its front.
-                persist = self.writes[0]
-                some = rng.randint(0, len(persist.entries))
-                self.durable.append(persist.hard_state, persist.entries[:some])
-        if self.writes:
-            coverage["write lost by a crash"] += 1
+        self.disk.crash(rng, keeps_unsynced=plan.keeps_unsynced)
         if rng.random() < 0.5:
             remembered = rng.randint(self.applied_saved, len(self.applied))
             if remembered < len(self.applied):
@@ -126,12 +132,18 @@ class Machine:
             del self.applied[remembered:]
         self.applied_saved = len(self.applied)
 
-    def pause(self) -> None:
+    def pause(self, *, frozen: bool = False) -> None:
+        """Do nothing; `frozen`: its clock stands still meanwhile."""
         self.paused = True
+        self.frozen_since_us = self.world.now_us if frozen else None
 
     def resume(self) -> None:
         """Everything that waited comes at once, timers first or last."""
         self.paused = False
+        if self.frozen_since_us is not None:
+            self._clock_at_us += self.world.now_us - self.frozen_since_us
+            self.frozen_since_us = None
+            self._set_alarm(anew=True)
         waiting, self.inbox = self.inbox, []
         if self.world.rng.random() < 0.5:
             waiting.insert(0, self._on_timer)
@@ -162,7 +174,11 @@ class Machine:
             return
         world = self.world
         self.now_us = world.now_us
-        step(self.local_ms())
+        try:
+            step(self.local_ms())
+        except LogDamaged:
+            self._stop("damage met by a read")
+            return
         world.oracle.after_input(self)
         world.record(self)
         if not world.plan.turn_max_us:
@@ -201,7 +217,11 @@ class Machine:
         """Take the effects of all inputs since the last turn and carry them out."""
         world, oracle = self.world, self.world.oracle
         self.turn_due = False
-        effects = self.core.take_effects()
+        try:
+            effects = self.core.take_effects()
+        except LogDamaged:
+            self._stop("damage met by a read")
+            return
         for effect in effects:
             if isinstance(effect, Persist):
                 oracle.on_persist(self, effect)
@@ -215,6 +235,8 @@ class Machine:
                     self.held.append(effect)
                 case RoleChanged():
                     self._note_role(effect)
+                case ReadReady() | ReadRefused():
+                    self.waiting.on_read(effect)
         now = (self.core.role, self.core.current_term, self.core.leader)
         if now != self.reported_role:
             raise Violation(f"{self.id} is {now} and has told {self.reported_role}")
@@ -233,7 +255,9 @@ class Machine:
                 self.world.coverage["leader gave up by itself"] += 1
         self.reported_leading = change.term if change.role is Role.LEADER else 0
 
-    def _set_alarm(self) -> None:
+    def _set_alarm(self, *, anew: bool = False) -> None:
+        if anew:
+            self.timer_us = None
         due_ms = self.core.next_timer()
         if due_ms is None:
             return
@@ -265,16 +289,14 @@ class Machine:
         return entry.index <= log.last_index and log.term(entry.index) == entry.term
 
     def _write(self, persist: Persist) -> None:
-        if self.world.plan.read_early:
-            self.log.append(persist.hard_state, persist.entries)
-        self.writes.append(persist)
+        self.disk.take(persist)
         if not self.syncing:
             self._start_sync()
 
     def _start_sync(self) -> None:
         """Sync what waits, or the first of it."""
         world = self.world
-        self.syncing = len(self.writes)
+        self.syncing = len(self.disk.writes)
         if world.rng.random() < 0.2:
             self.syncing = world.rng.randint(1, self.syncing)
         due_us = max(world.now_us, self.disk_stalled_until_us)
@@ -301,16 +323,27 @@ class Machine:
             if self.disk_stalled_until_us < FOR_EVER_US:
                 self.world.at(self.disk_stalled_until_us, self._on_disk, boot)
             return
-        ticket = 0
-        for persist in [self.writes.popleft() for _ in range(self.syncing)]:
-            self.durable.append(persist.hard_state, persist.entries)
-            if not self.world.plan.read_early:
-                self.log.append(persist.hard_state, persist.entries)
-            ticket = persist.ticket
+        try:
+            ticket = self.disk.sync(self.syncing)
+        except LogFailed:
+            # "A failed write is final: stop."
+            self._stop("write failed")
+            return
         self.syncing = 0
-        if self.writes:
+        if self.disk.writes:
             self._start_sync()
         self.input(lambda now_ms: self._durable(ticket, now_ms))
+
+    def _stop(self, why: str) -> None:
+        """The driver stops; somebody starts it again."""
+        self.world.coverage[why] += 1
+        self.world.note(f"{self.id} stops", why)
+        self.crash()
+        self.world.after(self.world.rng.randrange(1, 400 * MS), self._start_again, None)
+
+    def _start_again(self, _: None) -> None:
+        if not self.up and not self.ruined:
+            self.start()
 
     def _durable(self, ticket: int, now_ms: int) -> None:
         self.durable_ticket = ticket
@@ -346,10 +379,8 @@ class Machine:
         if self.to_apply:
             self._start_apply()
         self.applied.extend(entries)
+        for entry in entries:
+            self.waiting.applied(entry, self.kv.apply(entry))
         if self.world.rng.random() < 0.1:
             self.applied_saved = len(self.applied)
         self.core.applied(entries[-1].index)
-
-
-def _entries(log: MemoryLog) -> list[Entry]:
-    return list(log.entries(1, log.last_index, 1 << 40)) if log.last_index else []

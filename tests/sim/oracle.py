@@ -19,10 +19,10 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from raftcore import Entry, EntryKind, HardState, Persist, Role
+from raftcore import Entry, EntryKind, HardState, Membership, Persist, Role
 from raftcore.messages import (
     AppendEntries,
     AppendEntriesResponse,
@@ -43,16 +43,22 @@ class Violation(AssertionError):
     """A promise was broken."""
 
 
+def is_quorum(membership: Membership, names: Iterable[str]) -> bool:
+    """The definition: more than half of each half that there is (paper §6)."""
+    chosen = set(names)
+    halves = (membership.voters, membership.voters_outgoing)
+    return all(2 * len(half & chosen) > len(half) for half in halves if half)
+
+
 class Oracle:
     """Everything that was ever promised by anybody."""
 
-    def __init__(self, majority: int, coverage: Counter[str]) -> None:
+    def __init__(self, coverage: Counter[str]) -> None:
         self.machines: Mapping[str, Machine] = {}
         self.committed: list[Entry] = []
         self.leaders: dict[int, str] = {}
         self._commit_terms: list[int] = []
         """In which term each of them was committed."""
-        self._majority = majority
         self._coverage = coverage
         self._entries: dict[tuple[int, int], tuple[Entry, int]] = {}
         """By index and term: the entry, and the term before it."""
@@ -91,7 +97,7 @@ class Oracle:
                     f"copies in term {term}"
                 )
             holders = [m.id for m in self.machines.values() if m.has_durable(entry)]
-            if len(holders) < self._majority:
+            if not is_quorum(machine.core.membership, holders):
                 raise Violation(
                     f"{machine.id} committed entry {commit_index}, durable only on {holders}"
                 )
@@ -206,7 +212,7 @@ class Oracle:
             if self._votes.get((machine.id, term)) == leader.id
             or machine.durable.hard_state == HardState(term, leader.id)
         ]
-        if len(voters) < self._majority:
+        if not is_quorum(leader.core.membership, voters):
             raise Violation(f"{leader.id} leads term {term}, chosen by {voters} only")
 
     def _check_completeness(self, leader: Machine) -> None:

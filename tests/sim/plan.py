@@ -16,6 +16,10 @@ MS = 1000
 ELECTION_TIMEOUT_MS = 150
 HEARTBEAT_MS = 30
 WRITE_STALL_MS = 600
+RATES = (950, 1050)
+"""How fast clocks run where they differ, in parts per thousand."""
+CLOCK_DRIFT = 0.12
+"""A little more than by what those differ."""
 
 FAULTS = (
     "crash",
@@ -28,6 +32,10 @@ FAULTS = (
     "one way",
     "cut link",
     "transfer",
+    "freeze",
+    "failed sync",
+    "full disk",
+    "bit flip",
 )
 REMAINING_TROUBLES = (
     "none",
@@ -68,6 +76,8 @@ class Plan:
     """Whether a crash may leave writes on disk that were never reported durable."""
     read_early: bool
     """Whether readers see writes before they are durable."""
+    segment_bytes: int
+    """Size of the real log's segments; 0: the log is in memory."""
     # Processes.
     turn_max_us: int
     """How long inputs are collected before effects are taken; 0: never."""
@@ -78,6 +88,13 @@ class Plan:
     propose_every_us: int
     burst_max: int
     data_bytes_max: int
+    clients: int
+    keys: int
+    think_us: int
+    """How long a client waits between two operations, on average."""
+    reads: bool
+    """Whether clients read by read index, too, or by entries alone."""
+    lease_reads: bool
     # Bounds of the core.
     append_bytes_max: int
     inflight_max: int
@@ -98,6 +115,8 @@ class Plan:
             apply_bytes_max=self.apply_bytes_max,
             cache_bytes_max=self.cache_bytes_max,
             write_stall_ms=WRITE_STALL_MS,
+            lease_reads=self.lease_reads,
+            clock_drift=CLOCK_DRIFT,
         )
 
     @property
@@ -117,6 +136,10 @@ def draw(rng: random.Random) -> Plan:
     small = rng.random() < 0.3
     turn_max_us = rng.choice((0, 0, 1, 10)) * MS
     skewed = rng.random() < 0.5
+    lease_reads = rng.random() < 0.3
+    if lease_reads:
+        # Leases are only as good as clocks are: one that stands still breaks them.
+        faults = tuple(fault for fault in faults if fault != "freeze")
     return Plan(
         voters=voters,
         fault_time_us=rng.randint(1500, 5000) * MS,
@@ -134,13 +157,21 @@ def draw(rng: random.Random) -> Plan:
         write_max_us=rng.choice((0, 2, 10, 60)) * MS,
         keeps_unsynced=rng.random() < 0.6,
         read_early=rng.random() < 0.5,
+        segment_bytes=rng.choice((4096, 65536))
+        if "bit flip" in faults or rng.random() < 0.1
+        else 0,
         turn_max_us=turn_max_us,
         # Where little is handed out at once, each helping must not take long: appliers keep up.
         apply_max_us=rng.choice((0, 1) if small else (0, 2, 20)) * MS,
-        rates=tuple(rng.randint(950, 1050) if skewed else 1000 for _ in voters),
+        rates=tuple(rng.randint(*RATES) if skewed else 1000 for _ in voters),
         propose_every_us=rng.choice((4, 15, 60)) * MS,
         burst_max=rng.choice((1, 1, 5)),
         data_bytes_max=rng.choice((8, 64, 400)),
+        clients=rng.choice((2, 4, 8)),
+        keys=rng.choice((1, 3, 10)),
+        think_us=rng.choice((5, 20, 80)) * MS,
+        reads=rng.random() < 0.8,
+        lease_reads=lease_reads,
         append_bytes_max=rng.choice((1, 200, 1000)) if small else 1 << 20,
         inflight_max=rng.choice((1, 2, 4)) if small else 64,
         inflight_bytes_max=rng.choice((1, 500, 2000)) if small else 8 << 20,

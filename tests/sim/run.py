@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from raftcore import EntryKind
 from tests.sim.faults import Faults
+from tests.sim.kv import number_of
 from tests.sim.oracle import Violation
 from tests.sim.plan import ELECTION_TIMEOUT_MS, MS, draw
 from tests.sim.world import World
@@ -57,24 +58,11 @@ def run(seed: int) -> Result:
     plan = draw(rng)
     world = World(seed, plan, rng)
     try:
-        world.events_max = EVENTS_MAX
-        faults = Faults(world)
-        world.run_until(plan.fault_time_us)
-        faults.stop()
-        trouble = plan.remaining_trouble
-        if plan.duel:
-            _wait(world, _serves(world), "serve before the duel")
-            faults.duel()
-            faults.stop()
-            trouble = "minority down"
-        faults.leave(trouble)
-        serving_us = _wait(world, _serves(world), "serve again")
-        faults.stop()
-        _wait(world, _serves(world), "serve with all nodes")
-        world.clients_active = False
-        equal_us = _wait(world, lambda: _equal(world), "become equal everywhere")
+        serving_us, equal_us = _story(world)
     except Exception as error:
         raise SimulationFailed(seed, world, error) from error
+    finally:
+        world.close()
     if len(plan.voters) == 1:
         world.coverage["cluster of one"] += 1
     return Result(
@@ -86,6 +74,29 @@ def run(seed: int) -> Result:
         serving_us,
         equal_us,
     )
+
+
+def _story(world: World) -> tuple[int, int]:
+    """Faults; then they end, and what the cluster owes falls due."""
+    plan = world.plan
+    world.events_max = EVENTS_MAX
+    faults = Faults(world)
+    world.run_until(plan.fault_time_us)
+    faults.stop()
+    trouble = plan.remaining_trouble
+    if plan.duel:
+        _wait(world, _serves(world), "serve before the duel")
+        faults.duel()
+        faults.stop()
+        trouble = "minority down"
+    faults.leave(trouble)
+    serving_us = _wait(world, _serves(world), "serve again")
+    faults.stop()
+    _wait(world, _serves(world), "serve with all nodes")
+    world.clients_active = False
+    equal_us = _wait(world, lambda: _equal(world), "become equal everywhere")
+    world.clients.judge()
+    return serving_us, equal_us
 
 
 def _wait(world: World, reached: Callable[[], bool], what: str) -> int:
@@ -101,7 +112,7 @@ def _serves(world: World) -> Callable[[], bool]:
     """Whether commands proposed from now on were committed, and a majority has applied them."""
     committed = world.oracle.committed
     seen = len(committed)
-    known = world.proposals
+    known = world.clients.proposed
     new: list[int] = []
 
     def served() -> bool:
@@ -109,7 +120,7 @@ def _serves(world: World) -> Callable[[], bool]:
         while seen < len(committed) and len(new) < COMMANDS_SERVED:
             entry = committed[seen]
             seen += 1
-            if entry.kind is EntryKind.COMMAND and int(entry.data.split()[0]) > known:
+            if entry.kind is EntryKind.COMMAND and number_of(entry) > known:
                 new.append(entry.index)
         if len(new) < COMMANDS_SERVED:
             return False
@@ -121,11 +132,13 @@ def _serves(world: World) -> Callable[[], bool]:
 
 def _equal(world: World) -> bool:
     """Whether all nodes have applied all that is committed, and equally."""
-    machines = list(world.machines.values())
+    machines = [machine for machine in world.machines.values() if not machine.ruined]
     if any(len(machine.applied) != len(world.oracle.committed) for machine in machines):
         return False
     if any(machine.applied != world.oracle.committed for machine in machines):
         raise Violation("state machines differ at the same index")
+    if any(machine.kv.values != machines[0].kv.values for machine in machines):
+        raise Violation("equal logs have led to different states")
     return True
 
 

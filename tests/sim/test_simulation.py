@@ -11,7 +11,7 @@ import pytest
 from tests.sim.batch import run_batch
 from tests.sim.run import run
 
-SEEDS = int(os.environ.get("RAFT_SIM_SEEDS", "300"))
+SEEDS = int(os.environ.get("RAFT_SIM_SEEDS", "240"))
 HARD_SEEDS = (1978, 2383, 4103, 6120)
 """Seeds that have found a mistake once, be it of the simulator."""
 

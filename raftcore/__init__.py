@@ -4,10 +4,20 @@
 turns messages into bytes; `raftcore.storage` keeps the log.
 """
 
+from raftcore.changes import (
+    AddLearner,
+    AddVoter,
+    Change,
+    Demote,
+    JointMode,
+    Promote,
+    Remove,
+)
 from raftcore.config import Config
 from raftcore.core import RaftCore
 from raftcore.effects import Apply, Effect, Persist, ReadReady, ReadRefused, RoleChanged, Send
 from raftcore.errors import (
+    ChangeRefused,
     InvariantViolation,
     Malformed,
     NotLeader,
@@ -20,13 +30,19 @@ from raftcore.status import MemberStatus, Status
 from raftcore.types import Entry, EntryKind, HardState, Membership, NodeId, Role
 
 __all__ = [
+    "AddLearner",
+    "AddVoter",
     "Apply",
+    "Change",
+    "ChangeRefused",
     "Config",
+    "Demote",
     "Effect",
     "Entry",
     "EntryKind",
     "HardState",
     "InvariantViolation",
+    "JointMode",
     "Malformed",
     "MemberStatus",
     "Membership",
@@ -34,11 +50,13 @@ __all__ = [
     "NodeId",
     "NotLeader",
     "Persist",
+    "Promote",
     "ProposalRefused",
     "RaftCore",
     "RaftError",
     "ReadReady",
     "ReadRefused",
+    "Remove",
     "Role",
     "RoleChanged",
     "Send",

@@ -36,6 +36,10 @@ def encode_membership(membership: Membership) -> bytes:
         voters=sorted(membership.voters),
         learners=sorted(membership.learners),
         voters_outgoing=sorted(membership.voters_outgoing),
+        learners_next=sorted(membership.learners_next),
+        witnesses=sorted(membership.witnesses),
+        auto_leave=membership.auto_leave,
+        removed=sorted(membership.removed),
     ).SerializeToString()
 
 
@@ -45,7 +49,13 @@ def decode_membership(data: bytes) -> Membership:
     if not parsed.voters:
         raise Malformed("a membership without voters")
     return Membership(
-        _node_ids(parsed.voters), _node_ids(parsed.learners), _node_ids(parsed.voters_outgoing)
+        voters=_node_ids(parsed.voters),
+        learners=_node_ids(parsed.learners),
+        voters_outgoing=_node_ids(parsed.voters_outgoing),
+        learners_next=_node_ids(parsed.learners_next),
+        witnesses=_node_ids(parsed.witnesses),
+        auto_leave=parsed.auto_leave,
+        removed=_node_ids(parsed.removed),
     )
 
 

@@ -45,6 +45,14 @@ class Config:
     """A leader whose own disk has owed an answer for this long steps down: its heartbeats would
     keep the others from electing somebody who can write."""
 
+    priority: int = 1
+    """How much this node should lead: of several, one with a higher priority campaigns sooner, and
+    a leader hands over to it.  With 0 it never campaigns by itself, unless it is the only voter."""
+
+    witness: bool = False
+    """This node keeps no data and never leads: it votes, and knows what was agreed by index and
+    term.  Set where the membership names it as a witness, before its first start and for ever."""
+
     reads_max: int = 16_384
     """Reads that may wait for their index here, before more are refused as busy."""
 
@@ -82,5 +90,7 @@ class Config:
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be positive")
+        if self.priority < 0:
+            raise ValueError(f"priority ({self.priority}) must not be negative")
         if not 0 <= self.clock_drift < 1:
             raise ValueError(f"clock_drift ({self.clock_drift}) must be at least 0 and below 1")

@@ -12,10 +12,11 @@ from __future__ import annotations
 
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from raftcore import authority, election, follower, leader, reads, transfer
+from raftcore import authority, election, follower, leader, reads, reconfiguration, transfer
+from raftcore.changes import Change, JointMode
 from raftcore.config import Config
 from raftcore.effects import Apply, Effect, RoleChanged
 from raftcore.errors import InvariantViolation
@@ -30,6 +31,7 @@ from raftcore.messages import (
     PreVoteResponse,
     ReadIndex,
     ReadIndexResponse,
+    Removed,
     RequestVote,
     RequestVoteResponse,
     TimeoutNow,
@@ -51,6 +53,7 @@ _HANDLERS: dict[type[Message], Callable[[Node, Any], None]] = {
     RequestVote: election.on_request_vote,
     RequestVoteResponse: election.on_request_vote_response,
     TimeoutNow: election.on_timeout_now,
+    Removed: election.on_removed,
     ReadIndex: reads.on_read_index,
     ReadIndexResponse: reads.on_read_index_response,
 }
@@ -131,6 +134,20 @@ class RaftCore:
         """The one in force: the latest in the log, committed or not."""
         return self._node.membership
 
+    @property
+    def membership_index(self) -> int:
+        """The entry that holds it; 0 while it is the one the log began with."""
+        return self._node.log.membership_index
+
+    @property
+    def removed(self) -> bool:
+        """This node was a member and is none any more; its driver may stop it for good."""
+        log = self._node.log
+        return self._node.removed or (
+            self._node.node_id in log.membership.removed
+            and log.membership_index <= log.commit_index
+        )
+
     def status(self, now_ms: int) -> Status:
         """A picture for people."""
         self._advance(now_ms)
@@ -202,6 +219,31 @@ class RaftCore:
         self._advance(now_ms)
         transfer.start(self._node, to)
 
+    def change_membership(
+        self,
+        changes: Sequence[Change],
+        now_ms: int,
+        *,
+        based_on: int | None = None,
+        joint: JointMode = JointMode.AUTO,
+    ) -> tuple[int, int]:
+        """Append the membership that these changes make of the one in force; (index, term).
+
+        It counts at once, and is certain when an `Apply` brings that entry.  With `based_on`, only
+        if the one in force is still that of this `membership_index`.  Raises `NotLeader` and
+        `ChangeRefused`; then nothing was appended.
+        """
+        self._advance(now_ms)
+        return reconfiguration.change(self._node, changes, joint, based_on)
+
+    def leave_joint(self, now_ms: int) -> tuple[int, int]:
+        """Leave a joint configuration that was entered with `JointMode.EXPLICIT`; (index, term).
+
+        Raises `NotLeader` and `ChangeRefused`.
+        """
+        self._advance(now_ms)
+        return reconfiguration.leave_joint(self._node)
+
     def persisted(self, ticket: int, now_ms: int) -> None:
         """The `Persist` of this ticket, and with it those before, is durable."""
         self._advance(now_ms)
@@ -223,6 +265,7 @@ class RaftCore:
         """All that is to be done because of the inputs so far, in order."""
         node = self._node
         authority.serve_reads(node)
+        reconfiguration.follow_up(node)
         leader.replicate(node)
         effects: list[Effect] = []
         persist = node.take_persist()

@@ -11,6 +11,7 @@ from raftcore import leader, quorum
 from raftcore.messages import (
     PreVote,
     PreVoteResponse,
+    Removed,
     RequestVote,
     RequestVoteResponse,
     TimeoutNow,
@@ -72,6 +73,8 @@ def on_state_durable(node: Node) -> None:
 
 def on_pre_vote(node: Node, message: PreVote) -> None:
     """Say whether this node would vote for the candidate; nothing changes here (thesis §9.6)."""
+    if _told_removed(node, message.candidate):
+        return
     granted = (
         message.term > node.current_term
         and not _hears_leader(node, message.candidate)
@@ -100,6 +103,8 @@ def on_request_vote(node: Node, message: RequestVote) -> None:
     a current leader, it does not update its term or grant its vote" (thesis §4.2.3), unless that
     leader itself asked for the election (§3.10).
     """
+    if _told_removed(node, message.candidate):
+        return
     if message.term > node.current_term:
         if not message.transfer and _hears_leader(node, message.candidate):
             return
@@ -134,6 +139,26 @@ def on_timeout_now(node: Node, message: TimeoutNow) -> None:
     # A leader has nothing to take over, and a candidate is at it already.
     if node.role is Role.FOLLOWER and node.promotable:
         campaign(node, transfer=True)
+
+
+def on_removed(node: Node, message: Removed) -> None:
+    """This node is no member any more: it leaves the others in peace."""
+    if message.term > node.current_term:
+        node.become_follower(message.term, None)
+    if node.role is Role.LEADER:
+        return
+    node.become_follower(node.current_term, None)
+    node.removed = True
+    node.election_due_ms = None
+
+
+def _told_removed(node: Node, candidate: NodeId) -> bool:
+    """Tell a candidate that it was removed, if that is committed."""
+    log = node.log
+    if candidate not in log.membership.removed or log.membership_index > log.commit_index:
+        return False
+    node.outbox.send(candidate, Removed(node.current_term, node.node_id))
+    return True
 
 
 def _ask(node: Node) -> None:

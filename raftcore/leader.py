@@ -35,13 +35,12 @@ def become_leader(node: Node) -> None:
     )
     # "nextIndex: initialized to leader last log index + 1" (Figure 2).
     next_index = node.log.last_index + 1
-    members = node.membership.learners | quorum.voters(node.membership)
-    for member in sorted(members - {node.node_id}):
+    for member in sorted(node.membership.members - {node.node_id}):
         leading.progress[member] = Progress(next_index, leading.next_session())
     if next_index == 1:
-        _append(node, EntryKind.MEMBERSHIP, encode_membership(node.membership))
+        node.append(EntryKind.MEMBERSHIP, encode_membership(node.membership))
     else:
-        _append(node, EntryKind.NOOP, b"")
+        node.append(EntryKind.NOOP, b"")
     authority.beat(node, leading)
 
 
@@ -56,7 +55,7 @@ def propose(node: Node, data: bytes) -> tuple[int, int]:
     # Whatever its size, one entry may always come in: nothing else would make room for it.
     if waiting and waiting + len(data) + ENTRY_OVERHEAD_BYTES > node.config.uncommitted_bytes_max:
         raise ProposalRefused("busy")
-    return _append(node, EntryKind.COMMAND, data), node.current_term
+    return node.append(EntryKind.COMMAND, data), node.current_term
 
 
 def replicate(node: Node) -> None:
@@ -78,10 +77,14 @@ def on_append_entries_response(node: Node, message: AppendEntriesResponse) -> No
         # Of an earlier incarnation: what that one held this one may not.
         return
     progress.heard_ms = node.now_ms
+    if message.success and message.witness is not (message.follower in node.membership.witnesses):
+        # A copy without data must not be taken for one that has it.
+        return
     if not message.success:
         _on_refusal(node, leading, progress, message)
     elif message.match_index <= node.log.last_index and progress.acknowledged(message.match_index):
         # No follower can hold more than was sent; one that says so is not counted.
+        progress.round(node.log.last_index, node.now_ms, node.config)
         commit(node)
         transfer.proceed(node, leading, message.follower, progress)
 
@@ -124,13 +127,6 @@ def commit(node: Node) -> None:
         node.log.commit_to(index)
 
 
-def _append(node: Node, kind: EntryKind, data: bytes) -> int:
-    index = node.log.last_index + 1
-    time_ms = node.clock.read(node.now_ms)
-    node.log.append(Entry(index, node.current_term, kind, time_ms, data))
-    return index
-
-
 def _on_refusal(
     node: Node, leading: Leading, progress: Progress, message: AppendEntriesResponse
 ) -> None:
@@ -144,6 +140,7 @@ def _on_refusal(
 
 def _replicate_to(node: Node, leading: Leading, member: NodeId, progress: Progress) -> None:
     config, log = node.config, node.log
+    progress.round(log.last_index, node.now_ms, config)
     if progress.next_index < log.first_index:
         # Compacted: only a snapshot can help this follower.
         return

@@ -97,6 +97,11 @@ class RaftLog:
         return self._memberships.current
 
     @property
+    def membership_index(self) -> int:
+        """Where the latest membership stands; 0 if it is not in the log."""
+        return self._memberships.index
+
+    @property
     def uncommitted_bytes(self) -> int:
         """What waits to be committed.  Derived, so that it cannot go stale with a change of term."""
         committed = self.commit_index - self._tail_first

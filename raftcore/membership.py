@@ -36,6 +36,11 @@ class MembershipHistory:
         """The one in force."""
         return self._history[-1][1]
 
+    @property
+    def index(self) -> int:
+        """Of the entry that holds it; 0 for `bootstrap`."""
+        return self._history[-1][0]
+
     def append(self, entry: Entry) -> None:
         """A MEMBERSHIP entry was appended."""
         self._history.append((entry.index, decode_membership(entry.data)))

@@ -77,6 +77,8 @@ class AppendEntriesResponse:
     """On failure: the last index at which the logs may agree (paper §5.3, end)."""
     hint_term: int = 0
     """On failure: the follower's term at `hint_index`."""
+    witness: bool = False
+    """The follower keeps no data, so that its copy is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,8 @@ class Heartbeat:
     """The leader's own counter; read rounds and quorum checks are keyed by it."""
     time_ms: int = 0
     """The leader's estimate of cluster time, for a node that was down while nothing was written."""
+    ahead: int = 0
+    """How many other voters should rather lead than this follower."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +102,17 @@ class HeartbeatResponse:
     term: int
     follower: NodeId
     sequence: int
+    priority: int = 0
+    """`Config.priority` of the follower."""
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """You are no member any more, and never will be: that is committed (thesis §4.2.3)."""
+
+    term: int
+    member: NodeId
+    """Who says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +155,7 @@ Message = (
     | Heartbeat
     | HeartbeatResponse
     | TimeoutNow
+    | Removed
     | ReadIndex
     | ReadIndexResponse
 )

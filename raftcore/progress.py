@@ -26,6 +26,7 @@ class Progress:
     __slots__ = (
         "_inflight",
         "_inflight_bytes",
+        "_last_round_short",
         "answered_sequence",
         "check_due",
         "commit_sent",
@@ -35,6 +36,8 @@ class Progress:
         "match_index",
         "next_index",
         "probe_sent",
+        "round_since_ms",
+        "round_target",
         "session",
         "silent_heartbeats",
         "state",
@@ -62,6 +65,10 @@ class Progress:
         """When the newest heartbeat that it has answered was sent."""
         self.heard_ms: int | None = None
         """When anything came from it."""
+        self.round_target = 0
+        """A round ends when the follower holds what the log held at its beginning; 0 for none."""
+        self.round_since_ms = 0
+        self._last_round_short = False
         self._inflight: deque[tuple[int, int]] = deque()
         self._inflight_bytes = 0
 
@@ -107,6 +114,25 @@ class Progress:
         else:
             self.next_index = max(self.next_index, self.match_index + 1)
         return news
+
+    def round(self, last_index: int, now_ms: int, config: Config) -> None:
+        """Bring a learner up to date in rounds, each of what came during the one before.
+
+        "If the last round lasts less than an election timeout, then the leader adds the server to
+        the cluster, under the assumption that there are not enough unreplicated entries to create a
+        significant availability gap" (thesis §4.2.1).
+        """
+        if self.round_target and self.match_index >= self.round_target:
+            self._last_round_short = now_ms - self.round_since_ms < config.election_timeout_ms
+            self.round_target = 0
+        if not self.round_target and self.match_index < last_index:
+            self.round_target, self.round_since_ms = last_index, now_ms
+
+    def caught_up(self, now_ms: int, config: Config) -> bool:
+        """Whether it is here and the last round was short, and so far the present one."""
+        heard = self.heard_ms is not None and now_ms - self.heard_ms < config.election_timeout_ms
+        present = not self.round_target or now_ms - self.round_since_ms < config.election_timeout_ms
+        return heard and self._last_round_short and present
 
     def refused(self, rejected_index: int) -> bool:
         """Whether a refusal of this session says something new about where the logs agree."""

@@ -19,7 +19,7 @@ from raftcore.log import RaftLog
 from raftcore.outbox import Outbox
 from raftcore.progress import Progress
 from raftcore.reads import Reads
-from raftcore.types import HardState, Membership, NodeId, Role
+from raftcore.types import Entry, EntryKind, HardState, Membership, NodeId, Role
 
 HEARTBEATS_REMEMBERED_MAX = 128
 """Of those that the timer sends, not of those for reads: many of these may be under way at once."""
@@ -55,6 +55,8 @@ class Leading:
     """Number and time of the last heartbeats that the timer sent."""
     sessions: int = 0
     transfer: Transfer | None = None
+    leaving: list[NodeId] = field(default_factory=list)
+    """Removed, and to be told so once that is committed."""
     lease_void: bool = False
     """TimeoutNow was sent in this term: an election may come, however late, that asks nobody to
     have lost the leader."""
@@ -86,6 +88,7 @@ class Node:
         "promised_to",
         "promised_until_ms",
         "reads",
+        "removed",
         "resend_due_ms",
         "rng",
         "role",
@@ -125,6 +128,8 @@ class Node:
             self.promised_until_ms += config.election_timeout_ms
         self.acknowledged = (0, 0, 0)
         """Term, session and match index of the last success told to a leader."""
+        self.removed = False
+        """A member has told that this node is none any more."""
         self.votes: dict[NodeId, bool] = {}
         """By voter, so that no answer counts twice."""
         self.transfer_election = False
@@ -144,7 +149,7 @@ class Node:
     @property
     def promotable(self) -> bool:
         """ "Only voters campaign": a candidate has to be one by its own latest configuration."""
-        return quorum.is_voter(self.membership, self.node_id)
+        return quorum.is_voter(self.membership, self.node_id) and not self.removed
 
     @property
     def other_voters(self) -> list[NodeId]:
@@ -213,6 +218,13 @@ class Node:
     def state_durable(self) -> bool:
         """Whether the present term and vote are on disk."""
         return not self._state_dirty and not self.log.writes.after_state
+
+    def append(self, kind: EntryKind, data: bytes) -> int:
+        """As a leader: add an entry of this term to the log; its index."""
+        index = self.log.last_index + 1
+        time_ms = self.clock.read(self.now_ms)
+        self.log.append(Entry(index, self.current_term, kind, time_ms, data))
+        return index
 
     def take_persist(self) -> Persist | None:
         """What is not yet on its way to the disk.

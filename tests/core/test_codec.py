@@ -122,7 +122,7 @@ def test_an_append_that_is_well_formed_is_taken():
         {"times_ms": [0]},
         {"times_ms": [0, NUMBER_MAX + 1]},
         {"kinds": b"\x01"},
-        {"kinds": b"\x01\x04"},
+        {"kinds": b"\x01\x05"},
         {"kinds": b"\x01\x00"},
         {"data": [b""]},
         {"prev_log_index": NUMBER_MAX},

@@ -94,6 +94,7 @@ class Machine:
         self.durable_ticket = 0
         self.down = False
         self._members = self.core.membership
+        self._removed = self.core.removed
 
     def crash(self) -> None:
         """What is not on disk is gone, and so is what waits for it."""
@@ -159,6 +160,9 @@ class Machine:
             while self.unwritten and not self.slow_disk:
                 self._written(self.unwritten.popleft())
                 self._release()
+        if self.core.removed and not self._removed:
+            self._removed = True
+            self._say(f"{self.name} knows that it was removed")
 
     def _carry_out(self, effect: Effect) -> None:
         match effect:

@@ -17,6 +17,7 @@ from raftcore.messages import (
     PreVoteResponse,
     ReadIndex,
     ReadIndexResponse,
+    Removed,
     RequestVote,
     RequestVoteResponse,
     TimeoutNow,
@@ -57,9 +58,9 @@ def membership(members: Membership) -> str:
         ("witnesses", "witnesses"),
         ("removed", "removed"),
     ):
-        if some := getattr(members, field, frozenset()):
+        if some := getattr(members, field):
             text += f", {title} {names(some)}"
-    return text + (", left by itself" if getattr(members, "auto_leave", False) else "")
+    return text + (", to be left by itself" if members.auto_leave else "")
 
 
 def entry(one: Entry) -> str:
@@ -154,6 +155,7 @@ _FULL: dict[type, Callable[[Any], str]] = {
     Heartbeat: lambda m: f"{m.sequence} term {m.term}, commit {m.leader_commit}",
     HeartbeatResponse: lambda m: f"{m.sequence} term {m.term}",
     TimeoutNow: lambda m: f"term {m.term}",
+    Removed: lambda m: f"term {m.term}",
     ReadIndex: lambda m: f"term {m.term}, question {m.request}",
     ReadIndexResponse: lambda m: (
         f"term {m.term}, question {m.request}: " + (f"at {m.index}" if m.granted else "refused")

@@ -50,7 +50,8 @@ def recover(folder: SegmentFolder, disk: Disk) -> Recovered:
     for expected, sequence in enumerate(sequences, FIRST_SEQUENCE):
         if sequence != expected:
             raise LogDamaged(folder.segment(expected), 0, "this segment is missing")
-    if sequences and _reset_if_not_begun(folder.segment(sequences[-1]), disk):
+    not_begun = _not_begun(folder.segment(sequences[-1]), disk) if sequences else None
+    if not_begun is not None:
         sequences.pop()
     content = b""
     for sequence in sequences:
@@ -58,11 +59,14 @@ def recover(folder: SegmentFolder, disk: Disk) -> Recovered:
         _check_header(folder, sequence, content, state)
         state.sequence = sequence
         _replay(folder.segment(sequence), content, state)
+    # Nothing may be changed before all has been read: what is damaged is left as it is.
     if sequences:
         state.size = len(content)
         path = folder.segment(sequences[-1])
         _settle_tail(path, content, state.offset, disk)
         _make_durable(path, content[: state.offset], state.last_frame, disk)
+    if not_begun:
+        _wipe(folder.segment(state.sequence + 1), not_begun, 0, disk)
     return state
 
 
@@ -78,19 +82,17 @@ def _make_durable(path: Path, content: bytes, start: int, disk: Disk) -> None:
         disk.sync(file)
 
 
-def _reset_if_not_begun(path: Path, disk: Disk) -> bool:
-    """Whether the newest segment is one made ahead; a header cut short is wiped.
+def _not_begun(path: Path, disk: Disk) -> bytes | None:
+    """What stands in the newest segment if it is one made ahead: nothing, or a header cut short.
 
     A header is durable before the first frame is written, so without frames nothing is lost.
     """
     content = disk.read(path)
     if decode_header(content) is not None:
-        return False
+        return None
     if not is_zero(content, HEADER_BYTES):
         raise LogDamaged(path, 0, "the segment's header is not what was written")
-    if not is_zero(content, 0):
-        _wipe(path, content, 0, disk)
-    return True
+    return content[: written_bytes(content)]
 
 
 def _check_header(folder: SegmentFolder, sequence: int, content: bytes, state: Recovered) -> None:

@@ -27,8 +27,8 @@ def on_append_entries(node: Node, message: AppendEntries) -> None:
         return
     if message.entries:
         log.graft(message.entries)
-        if node.election_due_ms is None:
-            # These entries may have made this node a voter.
+        if node.promotable is (node.election_due_ms is None):
+            # These entries have made this node a voter, or are no longer there to say that it is.
             node.reset_election_timer()
         node.clock.observe(message.entries[-1].time_ms, node.now_ms)
     # "set commitIndex = min(leaderCommit, index of last new entry)": what lies behind the entries

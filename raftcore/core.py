@@ -15,7 +15,16 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from raftcore import authority, election, follower, leader, reads, reconfiguration, transfer
+from raftcore import (
+    authority,
+    election,
+    follower,
+    leader,
+    reads,
+    reconfiguration,
+    recording,
+    transfer,
+)
 from raftcore.changes import Change, JointMode
 from raftcore.config import Config
 from raftcore.effects import Apply, Effect, RoleChanged
@@ -41,6 +50,7 @@ from raftcore.status import Status, status_of
 from raftcore.types import HardState, Membership, NodeId, Role
 
 if TYPE_CHECKING:
+    from raftcore.recording import Trace
     from raftcore.storage.protocol import LogReader
 
 _HANDLERS: dict[type[Message], Callable[[Node, Any], None]] = {
@@ -72,11 +82,24 @@ class RaftCore:
         applied_index: int,
         rng: random.Random,
         now_ms: int,
+        trace: Trace | None = None,
     ) -> None:
         """Start from what is on disk: `log`, `hard_state`, and how far the state machine has come.
 
         `bootstrap` is the membership while the log holds none.  Times are of one monotonic clock.
+        `trace` is told everything that happens (`raftcore.trace`).
         """
+        if trace is not None:
+            log, rng = recording.begin(
+                trace,
+                log,
+                rng,
+                config=config,
+                hard_state=hard_state,
+                bootstrap=bootstrap,
+                applied_index=applied_index,
+                now_ms=now_ms,
+            )
         self._node = Node(
             config,
             RaftLog(
@@ -101,6 +124,8 @@ class RaftCore:
         if self._node.promotable and not self._node.other_voters:
             # Nobody else could be leading: why wait?
             self._node.election_due_ms = now_ms
+        if trace is not None:
+            recording.attach(self, trace)
 
     # ------------------------------------------------------------------ looking
 

@@ -35,6 +35,7 @@ from raftcore.messages import (
     PreVoteResponse,
     RequestVoteResponse,
 )
+from raftcore.recording import Trace
 from raftcore.storage import MemoryLog
 
 ELECTION_MS = 1000
@@ -196,6 +197,7 @@ def start(
     seed: int = 1,
     now_ms: int = 0,
     learners: str = "",
+    trace: Trace | None = None,
     **config: Any,
 ) -> Member:
     """Start, or start again, from a disk."""
@@ -207,6 +209,7 @@ def start(
         applied_index=applied_index,
         rng=random.Random(f"{name}{seed}"),
         now_ms=now_ms,
+        trace=trace,
     )
     return Member(name, disk, core, now_ms)
 

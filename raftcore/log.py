@@ -107,6 +107,11 @@ class RaftLog:
         committed = self.commit_index - self._tail_first
         return self._total - (self._ends[committed] if committed >= 0 else self._base)
 
+    @property
+    def memory_bytes(self) -> int:
+        """What the entries in memory count for."""
+        return self._total - self._base
+
     def term(self, index: int) -> int:
         """Term of the entry at `index`, 0 at 0; the index is in the log."""
         return self._terms.term(index)

@@ -72,6 +72,16 @@ class Progress:
         self._inflight: deque[tuple[int, int]] = deque()
         self._inflight_bytes = 0
 
+    @property
+    def inflight(self) -> int:
+        """Messages with entries that are under way, as far as is known."""
+        return len(self._inflight)
+
+    @property
+    def inflight_bytes(self) -> int:
+        """And their bytes."""
+        return self._inflight_bytes
+
     def may_send(self, config: Config) -> bool:
         """Whether another message with entries may go."""
         if self.state is ProgressState.PROBE:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from raftcore import quorum
-from raftcore.state import Node
-from raftcore.types import NodeId, Role
+from raftcore import authority, quorum
+from raftcore.state import Leading, Node
+from raftcore.types import Membership, NodeId, Role
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +19,20 @@ class MemberStatus:
     """Known to be durable there; 0 where this node cannot know."""
     last_contact_ms: int | None
     """Milliseconds since it was last heard; None if not in this term.  0 for this node itself."""
+    witness: bool = False
+    state: str | None = None
+    """How a leader sends to it: "probe" (where do the logs agree?), "replicate" (ahead of its
+    answers), "snapshot"; None for itself and where this node does not lead."""
+    next_index: int = 0
+    """The next entry to be sent."""
+    inflight: int = 0
+    """Messages with entries that it has not answered."""
+    inflight_bytes: int = 0
+    paused: bool = False
+    """Nothing is sent until it answers: a probe is under way, or the window is full."""
+    confirmed_ms: int | None = None
+    """Milliseconds since it followed for certain, counted from the sending of a heartbeat that it
+    has answered; None where it has answered none in this term."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,38 +48,96 @@ class Status:
     last_index: int
     members: tuple[MemberStatus, ...]
     transferring: bool
+    voted_for: NodeId | None = None
+    last_term: int = 0
+    first_index: int = 1
+    """The oldest entry that is held."""
+    stable_index: int = 0
+    """Durable on this node's own disk up to here."""
+    uncommitted_bytes: int = 0
+    """Entries waiting to be committed; at `Config.uncommitted_bytes_max` proposals are refused."""
+    memory_bytes: int = 0
+    """Entries in memory, beside those on disk."""
+    membership: Membership = field(default_factory=lambda: Membership(frozenset()))
+    membership_index: int = 0
+    """The entry that brought it; 0 for the one that the log began with."""
+    membership_pending: bool = False
+    """A change is under way: not committed yet, or joint and not left yet."""
+    transfer_to: NodeId | None = None
+    disk_waits_ms: int | None = None
+    """For how long the oldest unfinished write has been under way; None when there is none."""
+    quorum_silent_ms: int | None = None
+    """At a leader: since when no quorum is known to have followed.  At an election timeout it steps
+    down."""
+    lease_ms: int | None = None
+    """At a leader: for how long reads still need no messages; None without a lease."""
+    reads_pending: int = 0
+    """This node's own reads that wait for their index."""
 
 
 def status_of(node: Node, applied_index: int) -> Status:
     """The status at the node's present time."""
-    membership = node.membership
-    everybody = membership.learners | quorum.voters(membership)
+    membership, log, leading = node.membership, node.log, node.leading
+    waiting_since_ms = log.writes.waiting_since_ms
     return Status(
         node_id=node.node_id,
         role=node.role,
         term=node.current_term,
         leader=node.leader,
-        commit_index=node.log.commit_index,
+        commit_index=log.commit_index,
         applied_index=applied_index,
-        last_index=node.log.last_index,
-        members=tuple(_member(node, member) for member in sorted(everybody)),
-        transferring=node.leading is not None and node.leading.transfer is not None,
+        last_index=log.last_index,
+        members=tuple(_member(node, member) for member in sorted(membership.members)),
+        transferring=leading is not None and leading.transfer is not None,
+        voted_for=node.voted_for,
+        last_term=log.last_term,
+        first_index=log.first_index,
+        stable_index=log.stable_index,
+        uncommitted_bytes=log.uncommitted_bytes,
+        memory_bytes=log.memory_bytes,
+        membership=membership,
+        membership_index=log.membership_index,
+        membership_pending=membership.joint or log.membership_index > log.commit_index,
+        transfer_to=leading.transfer.to if leading is not None and leading.transfer else None,
+        disk_waits_ms=None if waiting_since_ms is None else node.now_ms - waiting_since_ms,
+        quorum_silent_ms=None if leading is None else _silent_ms(node, leading),
+        lease_ms=None if leading is None else _lease_ms(node, leading),
+        reads_pending=node.reads.pending,
     )
+
+
+def _silent_ms(node: Node, leading: Leading) -> int:
+    return node.now_ms - authority.quorum_contact_ms(node, leading)
+
+
+def _lease_ms(node: Node, leading: Leading) -> int | None:
+    until_ms = authority.lease_until_ms(node, leading)
+    return None if until_ms is None or until_ms <= node.now_ms else until_ms - node.now_ms
 
 
 def _member(node: Node, member: NodeId) -> MemberStatus:
-    match_index, heard_ms = 0, None
+    membership, now_ms = node.membership, node.now_ms
+    voter, witness = quorum.is_voter(membership, member), member in membership.witnesses
     if member == node.node_id:
-        match_index, heard_ms = node.log.stable_index, node.now_ms
-    elif node.leading is not None:
-        progress = node.leading.progress.get(member)
-        if progress is not None:
-            match_index, heard_ms = progress.match_index, progress.heard_ms
-    elif member == node.leader:
-        heard_ms = node.heard_leader_ms
+        return MemberStatus(member, voter, node.log.stable_index, 0, witness)
+    progress = node.leading.progress.get(member) if node.leading is not None else None
+    if progress is None:
+        heard_ms = node.heard_leader_ms if member == node.leader else None
+        return MemberStatus(member, voter, 0, _since(heard_ms, now_ms), witness)
     return MemberStatus(
         id=member,
-        voter=quorum.is_voter(node.membership, member),
-        match_index=match_index,
-        last_contact_ms=None if heard_ms is None else node.now_ms - heard_ms,
+        voter=voter,
+        match_index=progress.match_index,
+        last_contact_ms=_since(progress.heard_ms, now_ms),
+        witness=witness,
+        state=progress.state.name.lower(),
+        next_index=progress.next_index,
+        inflight=progress.inflight,
+        inflight_bytes=progress.inflight_bytes,
+        paused=not progress.may_send(node.config),
+        confirmed_ms=_since(progress.contact_ms, now_ms),
     )
+
+
+def _since(at_ms: int | None, now_ms: int) -> int | None:
+    return None if at_ms is None else now_ms - at_ms

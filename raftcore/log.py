@@ -101,6 +101,13 @@ class RaftLog:
         """Where the latest membership stands; 0 if it is not in the log."""
         return self._memberships.index
 
+    def memberships_that_may_count(self) -> list[Membership]:
+        """The one in force, and while that is not known to be committed, the one before it."""
+        history = self._memberships
+        if history.index <= self.commit_index:
+            return [history.current]
+        return [history.current, history.previous]
+
     @property
     def uncommitted_bytes(self) -> int:
         """What waits to be committed.  Derived, so that it cannot go stale with a change of term."""

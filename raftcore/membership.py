@@ -41,6 +41,11 @@ class MembershipHistory:
         """Of the entry that holds it; 0 for `bootstrap`."""
         return self._history[-1][0]
 
+    @property
+    def previous(self) -> Membership:
+        """The one before it, which comes back if that entry is cut off; `bootstrap` stays itself."""
+        return self._history[-2 if len(self._history) > 1 else -1][1]
+
     def append(self, entry: Entry) -> None:
         """A MEMBERSHIP entry was appended."""
         self._history.append((entry.index, decode_membership(entry.data)))

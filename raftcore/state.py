@@ -148,8 +148,16 @@ class Node:
 
     @property
     def promotable(self) -> bool:
-        """ "Only voters campaign": a candidate has to be one by its own latest configuration."""
-        return quorum.is_voter(self.membership, self.node_id) and not self.removed
+        """Whether this node may campaign: only voters do.
+
+        "A server that is not part of its own latest configuration should still start new elections,
+        as it might still be needed until the C_new entry is committed" (thesis §4.2.2): it may hold
+        the longest log, so that no one else can win.  Its own vote does not count then.
+        """
+        return not self.removed and any(
+            quorum.is_voter(membership, self.node_id)
+            for membership in self.log.memberships_that_may_count()
+        )
 
     @property
     def other_voters(self) -> list[NodeId]:

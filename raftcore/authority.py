@@ -6,7 +6,7 @@ thesis §6.2): half cut off, it would keep its followers from electing one that 
 
 from __future__ import annotations
 
-from raftcore import quorum, reads
+from raftcore import priority, quorum, reads
 from raftcore.messages import Heartbeat
 from raftcore.progress import Progress
 from raftcore.state import Leading, Node
@@ -19,6 +19,7 @@ def send_heartbeats(node: Node, leading: Leading) -> None:
     """To everybody, each with what is known to be committed of what it is known to hold."""
     leading.sequence += 1
     time_ms = node.clock.read(node.now_ms)
+    ahead = priority.ahead(node, leading)
     for member, progress in leading.progress.items():
         node.outbox.send(
             member,
@@ -28,6 +29,7 @@ def send_heartbeats(node: Node, leading: Leading) -> None:
                 leader_commit=min(node.log.commit_index, progress.match_index),
                 sequence=leading.sequence,
                 time_ms=time_ms,
+                ahead=ahead.get(member, 0),
             ),
         )
     reads.join_round(node, leading)

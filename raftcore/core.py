@@ -20,6 +20,7 @@ from raftcore import (
     election,
     follower,
     leader,
+    priority,
     reads,
     reconfiguration,
     recording,
@@ -214,6 +215,7 @@ class RaftCore:
             election.on_timer(self._node)
         else:
             transfer.on_timer(self._node, leading)
+            priority.on_timer(self._node, leading)
             authority.on_timer(self._node, leading)
 
     def propose(self, data: bytes, now_ms: int) -> tuple[int, int]:

@@ -38,8 +38,14 @@ def on_timer(node: Node) -> None:
 
 def pre_campaign(node: Node) -> None:
     """Ask whether an election could be won."""
+    node.courtesy_ms = 0
     node.reset_election_timer()
     if not node.promotable:
+        return
+    if node.config.priority == 0 and node.other_voters:
+        # It waits for somebody else to stand.
+        node.become_follower(node.current_term, None)
+        node.leader = None
         return
     node.role = Role.PRE_CANDIDATE
     node.leader = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from raftcore import reads
+from raftcore import priority, reads
 from raftcore.messages import (
     AppendEntries,
     AppendEntriesResponse,
@@ -41,12 +41,14 @@ def on_append_entries(node: Node, message: AppendEntries) -> None:
 def on_heartbeat(node: Node, message: Heartbeat) -> None:
     """The leader is there, and knows this much of this node's log to be committed."""
     if message.term >= node.current_term:
+        node.courtesy_ms = priority.waiting_ms(node.config, message.ahead)
         node.follow(message.term, message.leader)
         node.log.commit_to(message.leader_commit)
         node.clock.observe(message.time_ms, node.now_ms)
         reads.ask_again(node)
     node.outbox.send(
-        message.leader, HeartbeatResponse(node.current_term, node.node_id, message.sequence)
+        message.leader,
+        HeartbeatResponse(node.current_term, node.node_id, message.sequence, node.config.priority),
     )
 
 

@@ -32,6 +32,7 @@ def become_leader(node: Node) -> None:
         since_ms=node.now_ms,
         heartbeat_due_ms=node.now_ms,
         grace_until_ms=node.now_ms + node.config.election_timeout_ms,
+        offered_ms=node.now_ms,
     )
     # "nextIndex: initialized to leader last log index + 1" (Figure 2).
     next_index = node.log.last_index + 1
@@ -98,6 +99,7 @@ def on_heartbeat_response(node: Node, message: HeartbeatResponse) -> None:
     if progress is None:
         return
     progress.heard_ms = node.now_ms
+    progress.priority = message.priority
     if authority.contact(leading, progress, message.sequence):
         progress.heartbeat_answered()
     reads.confirm(node, leading)

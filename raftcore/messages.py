@@ -102,7 +102,7 @@ class HeartbeatResponse:
     term: int
     follower: NodeId
     sequence: int
-    priority: int = 0
+    priority: int = 1
     """`Config.priority` of the follower."""
 
 

@@ -35,6 +35,7 @@ class Progress:
         "heard_ms",
         "match_index",
         "next_index",
+        "priority",
         "probe_sent",
         "round_since_ms",
         "round_target",
@@ -61,6 +62,8 @@ class Progress:
         """The commit index that the follower has been told, if all arrived."""
         self.answered_sequence = 0
         """The newest heartbeat that it has answered."""
+        self.priority = 0
+        """`Config.priority` of the follower, once it has told."""
         self.contact_ms: int | None = None
         """When the newest heartbeat that it has answered was sent."""
         self.heard_ms: int | None = None
@@ -137,6 +140,11 @@ class Progress:
             self.round_target = 0
         if not self.round_target and self.match_index < last_index:
             self.round_target, self.round_since_ms = last_index, now_ms
+
+    def in_contact(self, now_ms: int, config: Config) -> bool:
+        """Whether it has answered a heartbeat of the last election timeout."""
+        since_ms = now_ms - config.election_timeout_ms
+        return self.contact_ms is not None and self.contact_ms > since_ms
 
     def caught_up(self, now_ms: int, config: Config) -> bool:
         """Whether it is here and the last round was short, and so far the present one."""

@@ -55,6 +55,10 @@ class Leading:
     """Number and time of the last heartbeats that the timer sent."""
     sessions: int = 0
     transfer: Transfer | None = None
+    offered_ms: int = 0
+    """When leadership was last offered to a voter with a higher priority; at first, its beginning."""
+    offers: int = 0
+    """How often, up to a bound."""
     leaving: list[NodeId] = field(default_factory=list)
     """Removed, and to be told so once that is committed."""
     lease_void: bool = False
@@ -80,6 +84,7 @@ class Node:
         "election_due_ms",
         "heard_leader_ms",
         "leader",
+        "courtesy_ms",
         "leading",
         "log",
         "now_ms",
@@ -139,6 +144,8 @@ class Node:
         """The election was put off once already because this node itself had been asleep."""
 
     @property
+        self.courtesy_ms = 0
+        """How much longer it waits with an election, to let others go first."""
     def node_id(self) -> NodeId:
         return self.config.node_id
 
@@ -170,7 +177,8 @@ class Node:
         self.election_due_ms = None
         if self.promotable:
             timeout_ms = self.config.election_timeout_ms
-            self.election_due_ms = self.now_ms + self.rng.randrange(timeout_ms, 2 * timeout_ms)
+            timeout_ms = self.rng.randrange(timeout_ms, 2 * timeout_ms)
+            self.election_due_ms = self.now_ms + timeout_ms + self.courtesy_ms
 
     def become_follower(self, term: int, leader: NodeId | None) -> None:
         """Follow, in this term or a later one.

@@ -25,6 +25,8 @@ def start(node: Node, to: NodeId | None) -> None:
         raise TransferRefused(to, "itself")
     if not quorum.is_voter(node.membership, to):
         raise TransferRefused(to, "not a voter")
+    if to in node.membership.witnesses:
+        raise TransferRefused(to, "witness")
     if leading.transfer is None or leading.transfer.to != to:
         leading.transfer = Transfer(to, node.now_ms + node.config.election_timeout_ms)
         proceed(node, leading, to, leading.progress[to])
@@ -50,14 +52,11 @@ def on_timer(node: Node, leading: Leading) -> None:
 
 
 def _best(node: Node, leading: Leading) -> NodeId:
-    def in_contact(progress: Progress) -> bool:
-        since_ms = node.now_ms - node.config.election_timeout_ms
-        return progress.contact_ms is not None and progress.contact_ms > since_ms
-
     candidates = [
         (-leading.progress[voter].match_index, voter)
         for voter in node.other_voters
-        if in_contact(leading.progress[voter])
+        if voter not in node.membership.witnesses
+        and leading.progress[voter].in_contact(node.now_ms, node.config)
     ]
     if not candidates:
         raise TransferRefused(None, "nobody")

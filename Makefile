@@ -7,7 +7,7 @@ SEEDS ?= 10000
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-clean test test-fast test-newer test-django check proto soak bench clean
+.PHONY: help demo demo-clean test test-fast test-newer test-django check proto soak mutants bench clean
 
 help: ## Show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -59,6 +59,9 @@ proto: $(VENV)/.dev ## Generate the protobuf modules
 
 soak: $(VENV)/.dev ## The simulator on SEEDS=10000 seeds
 	$(BIN)/python -m tests.sim $(SEEDS)
+
+mutants: $(VENV)/.dev ## Put classic mistakes back one at a time: which tests and how many seeds notice (ARGS=...)
+	$(BIN)/python -m tests.mutants $(ARGS)
 
 bench: $(VENV)/.dev ## Stock SQLite, PostgreSQL with quorum standbys and this, side by side
 	$(BIN)/python -m benchmarks $(ARGS)

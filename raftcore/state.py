@@ -80,11 +80,11 @@ class Node:
         "acknowledged",
         "clock",
         "config",
+        "courtesy_ms",
         "current_term",
         "election_due_ms",
         "heard_leader_ms",
         "leader",
-        "courtesy_ms",
         "leading",
         "log",
         "now_ms",
@@ -140,12 +140,12 @@ class Node:
         self.transfer_election = False
         self.resend_due_ms: int | None = None
         self.election_due_ms: int | None = None
+        self.courtesy_ms = 0
+        """How much longer it waits with an election, to let others go first."""
         self.postponed = False
         """The election was put off once already because this node itself had been asleep."""
 
     @property
-        self.courtesy_ms = 0
-        """How much longer it waits with an election, to let others go first."""
     def node_id(self) -> NodeId:
         return self.config.node_id
 

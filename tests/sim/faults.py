@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from itertools import combinations, permutations
 
 from raftcore import NotLeader, TransferRefused
+from tests.sim.churn import survivable
 from tests.sim.machine import FOR_EVER_US, Machine
 from tests.sim.plan import ELECTION_TIMEOUT_MS, MS
 from tests.sim.world import Link, World
@@ -92,7 +93,7 @@ class Faults:
             self.world.after(self._duration_us(), self._restart, machine)
 
     def _restart(self, machine: Machine) -> None:
-        if not machine.up and not machine.ruined:
+        if not machine.up and not machine.lost:
             self.world.note(f"{machine.id} starts")
             machine.start()
 
@@ -139,12 +140,12 @@ class Faults:
         machine.disk.error = None
 
     def _flip_bit(self) -> None:
-        machines = self.world.machines
-        damaged = sum(machine.disk.damaged for machine in machines.values())
-        if damaged == (len(machines) - 1) // 2:
-            # A majority has to have what was acknowledged.
-            return
         machine = self._some()
+        machines = self.world.machines.values()
+        damaged = {one.id for one in machines if one.disk.damaged} | {machine.id}
+        if not all(survivable(one.core.membership, damaged) for one in machines):
+            # A majority has to have what was acknowledged, whichever membership is in force.
+            return
         if not machine.disk.damaged and machine.disk.flip_bit(self.world.rng):
             self.world.note(f"{machine.id}: a bit flips")
             self.world.coverage["bit flipped"] += 1
@@ -214,11 +215,12 @@ class Faults:
     def leave(self, trouble: str) -> None:
         """Break what the cluster must be able to do without."""
         world = self.world
-        ruined = [name for name, machine in world.machines.items() if machine.ruined]
-        names = [name for name in world.machines if name not in ruined]
-        size = (len(world.machines) - 1) // 2 - len(ruined)
-        if ruined and trouble == "link cut":
-            # With a machine less, a cut between two of a bare majority may leave nobody able to lead.
+        voters = sorted(world.membership.voters)
+        ruined = [name for name in voters if world.machines[name].lost]
+        names = [name for name in voters if name not in ruined]
+        size = (len(voters) - 1) // 2 - len(ruined)
+        if (ruined or len(names) < 3) and trouble == "link cut":
+            # With few machines, a cut between two of a bare majority may leave nobody able to lead.
             trouble = "none"
         minority = world.rng.sample(names, size)
         if world.plan.duel or world.rng.random() < 0.5:
@@ -246,7 +248,7 @@ class Faults:
             case "minority mute":
                 world.cut(frozenset(links_of(world, minority, incoming=False)))
             case "link cut":
-                one, other = world.rng.sample(list(world.machines), 2)
+                one, other = world.rng.sample(sorted(world.membership.voters), 2)
                 world.cut(frozenset({(one, other), (other, one)}))
 
     def _worst(self, size: int) -> list[str] | None:
@@ -255,7 +257,7 @@ class Faults:
         ends = {
             name: (machine.handed_out[-1].term, len(machine.handed_out))
             for name, machine in machines.items()
-            if machine.up and machine.handed_out
+            if name in self.world.membership.voters and machine.up and machine.handed_out
         }
         choices = [
             list(minority)

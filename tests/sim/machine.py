@@ -53,6 +53,8 @@ class Machine:
         self.up = False
         self.ruined = False
         """Its disk has given back something else than was written: it refuses to start for ever."""
+        self.retired = False
+        """It was removed from the cluster and switched off."""
         self.paused = False
         self.frozen_since_us: int | None = None
         self.disk_stalled_until_us = 0
@@ -65,6 +67,11 @@ class Machine:
     def durable(self) -> MemoryLog:
         """What is on this machine's disk."""
         return self.disk.durable
+
+    @property
+    def lost(self) -> bool:
+        """Whether it will never run again."""
+        return self.ruined or self.retired
 
     def start(self) -> None:
         """Boot from what is on disk, if that can be read."""
@@ -342,7 +349,7 @@ class Machine:
         self.world.after(self.world.rng.randrange(1, 400 * MS), self._start_again, None)
 
     def _start_again(self, _: None) -> None:
-        if not self.up and not self.ruined:
+        if not self.up and not self.lost:
             self.start()
 
     def _durable(self, ticket: int, now_ms: int) -> None:

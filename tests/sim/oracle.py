@@ -23,6 +23,7 @@ from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from raftcore import Entry, EntryKind, HardState, Membership, Persist, Role
+from raftcore.codec import decode_membership
 from raftcore.messages import (
     AppendEntries,
     AppendEntriesResponse,
@@ -181,7 +182,32 @@ class Oracle:
             raise Violation(f"{machine.id}: cluster time falls from {previous} to {entry}")
         if entry.time_ms > machine.now_us * CLOCK_RATE_MAX / 1000 + 1:
             raise Violation(f"{machine.id}: cluster time outruns the clocks at {entry}")
+        if entry.kind is EntryKind.MEMBERSHIP and previous is not None:
+            self._check_change(machine, entry)
         self._entries[entry.index, entry.term] = (entry, previous_term)
+
+    def _check_change(self, machine: Machine, entry: Entry) -> None:
+        """A new membership follows another: only a committed one, one whose majorities it shares."""
+        before = machine.world.plan.membership
+        for earlier in reversed(machine.handed_out):
+            if earlier.kind is EntryKind.MEMBERSHIP:
+                before = decode_membership(earlier.data)
+                if earlier.index > len(self.committed):
+                    raise Violation(f"{machine.id} changes a membership that is not committed")
+                break
+        after = decode_membership(entry.data)
+        if after.removed & after.members or not before.removed <= after.removed:
+            raise Violation(f"{machine.id} takes back who was removed: {before}, then {after}")
+        everybody = sorted(
+            before.voters | before.voters_outgoing | after.voters | after.voters_outgoing
+        )
+        for chosen in range(1 << len(everybody)):
+            some = {name for i, name in enumerate(everybody) if chosen >> i & 1}
+            if is_quorum(before, some) and is_quorum(after, set(everybody) - some):
+                raise Violation(f"{machine.id} changes {before} to {after}: {some} and the others")
+        self._coverage["joint membership" if after.joint else "simple membership"] += 1
+        if machine.id not in after.members:
+            self._coverage["leader removes itself"] += 1
 
     def after_turn(self, machine: Machine, local_ms: int) -> None:
         """All effects of a turn are known."""

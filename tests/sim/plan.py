@@ -84,6 +84,8 @@ class Plan:
     apply_max_us: int
     rates: tuple[int, ...]
     """How fast each node's clock runs, in parts per thousand."""
+    churn_every_us: int
+    """Time between changes of the membership, on average; 0: never."""
     # Clients.
     propose_every_us: int
     burst_max: int
@@ -123,10 +125,6 @@ class Plan:
     def membership(self) -> Membership:
         return Membership(frozenset(self.voters))
 
-    @property
-    def majority(self) -> int:
-        return len(self.voters) // 2 + 1
-
 
 def draw(rng: random.Random) -> Plan:
     """Draw a plan."""
@@ -164,6 +162,7 @@ def draw(rng: random.Random) -> Plan:
         # Where little is handed out at once, each helping must not take long: appliers keep up.
         apply_max_us=rng.choice((0, 1) if small else (0, 2, 20)) * MS,
         rates=tuple(rng.randint(*RATES) if skewed else 1000 for _ in voters),
+        churn_every_us=rng.choice((0, 0, 60, 200)) * MS,
         propose_every_us=rng.choice((4, 15, 60)) * MS,
         burst_max=rng.choice((1, 1, 5)),
         data_bytes_max=rng.choice((8, 64, 400)),

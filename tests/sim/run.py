@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from raftcore import EntryKind
 from tests.sim.faults import Faults
 from tests.sim.kv import number_of
-from tests.sim.oracle import Violation
+from tests.sim.oracle import Violation, is_quorum
 from tests.sim.plan import ELECTION_TIMEOUT_MS, MS, draw
 from tests.sim.world import World
 
@@ -83,6 +83,9 @@ def _story(world: World) -> tuple[int, int]:
     faults = Faults(world)
     world.run_until(plan.fault_time_us)
     faults.stop()
+    world.churn.stop()
+    _wait(world, world.churn.settled, "settle its membership")
+    world.membership = world.churn.in_force
     trouble = plan.remaining_trouble
     if plan.duel:
         _wait(world, _serves(world), "serve before the duel")
@@ -124,15 +127,16 @@ def _serves(world: World) -> Callable[[], bool]:
                 new.append(entry.index)
         if len(new) < COMMANDS_SERVED:
             return False
-        applied = sum(m.up and len(m.applied) >= new[-1] for m in world.machines.values())
-        return applied >= world.plan.majority
+        have = [m.id for m in world.machines.values() if m.up and len(m.applied) >= new[-1]]
+        return is_quorum(world.membership, have)
 
     return served
 
 
 def _equal(world: World) -> bool:
     """Whether all nodes have applied all that is committed, and equally."""
-    machines = [machine for machine in world.machines.values() if not machine.ruined]
+    members = [world.machines[name] for name in sorted(world.membership.members)]
+    machines = [machine for machine in members if not machine.lost]
     if any(len(machine.applied) != len(world.oracle.committed) for machine in machines):
         return False
     if any(machine.applied != world.oracle.committed for machine in machines):

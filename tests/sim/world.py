@@ -19,6 +19,7 @@ from raftcore.messages import (
     RequestVoteResponse,
     TimeoutNow,
 )
+from tests.sim.churn import Churn
 from tests.sim.clients import Clients
 from tests.sim.disk import FileDisk, MemoryDisk
 from tests.sim.machine import Machine
@@ -49,6 +50,8 @@ class World:
             for name, rate in zip(plan.voters, plan.rates, strict=True)
         }
         self.oracle.machines = self.machines
+        self.membership = plan.membership
+        """The last one that was committed and seen to be so, after the faults."""
         self.quiet = False
         """The network neither loses, doubles nor delays out of measure any more."""
         self.clients_active = True
@@ -60,6 +63,15 @@ class World:
         for machine in self.machines.values():
             machine.start()
         self.clients = Clients(self)
+        self.churn = Churn(self)
+
+    def add_machine(self) -> Machine:
+        """A new machine with a new name, running; nobody knows it yet."""
+        name = f"n{len(self.machines) + 1}"
+        rate = self.rng.choice(self.plan.rates)
+        machine = self.machines[name] = Machine(self, name, rate, self._disk(name))
+        machine.start()
+        return machine
 
     def _disk(self, name: str) -> MemoryDisk:
         if not self.plan.segment_bytes:

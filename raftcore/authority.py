@@ -123,13 +123,28 @@ def on_timer(node: Node, leading: Leading) -> None:
         # This node itself was asleep and asked nobody: give the others time to answer, once.
         leading.grace_given = True
         leading.grace_until_ms = now_ms + config.election_timeout_ms
+    commit_stalled = _commit_stalled(node, leading)
     if now_ms >= leading.grace_until_ms:
         silent_ms = now_ms - quorum_contact_ms(node, leading)
-        if silent_ms >= config.election_timeout_ms or _disk_stalled(node):
+        if silent_ms >= config.election_timeout_ms or _disk_stalled(node) or commit_stalled:
             node.become_follower(node.current_term, None)
             return
         leading.grace_given = False
     beat(node, leading)
+
+
+def _commit_stalled(node: Node, leading: Leading) -> bool:
+    # Heartbeats are small and travel apart from entries: that they arrive does not mean that these
+    # do.  A follower that takes anything at all is reason to stay, as a slow one is no better off
+    # with another leader.
+    stall_ms, log = node.config.commit_stall_ms, node.log
+    others = [leading.progress[voter] for voter in node.other_voters if voter in leading.progress]
+    matched = sum(progress.match_index for progress in others)
+    moved = (log.commit_index, matched)
+    if moved != leading.moved or log.commit_index == log.last_index or not others:
+        leading.moved = moved
+        leading.moved_ms = node.now_ms
+    return bool(stall_ms) and node.now_ms - leading.moved_ms >= stall_ms
 
 
 def _disk_stalled(node: Node) -> bool:

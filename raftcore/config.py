@@ -53,6 +53,11 @@ class Config:
     """This node keeps no data and never leads: it votes, and knows what was agreed by index and
     term.  Set where the membership names it as a witness, before its first start and for ever."""
 
+    commit_stall_ms: int = 60_000
+    """A leader that hears its followers, and yet for this long commits nothing of what waits and
+    sees none of them take anything, steps down: its entries may be what does not get through.  Must
+    be longer than the largest entry travels.  0: never."""
+
     reads_max: int = 16_384
     """Reads that may wait for their index here, before more are refused as busy."""
 
@@ -92,5 +97,7 @@ class Config:
                 raise ValueError(f"{name} must be positive")
         if self.priority < 0:
             raise ValueError(f"priority ({self.priority}) must not be negative")
+        if self.commit_stall_ms < 0:
+            raise ValueError("commit_stall_ms must not be negative")
         if not 0 <= self.clock_drift < 1:
             raise ValueError(f"clock_drift ({self.clock_drift}) must be at least 0 and below 1")

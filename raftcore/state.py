@@ -59,8 +59,16 @@ class Leading:
     """When leadership was last offered to a voter with a higher priority; at first, its beginning."""
     offers: int = 0
     """How often, up to a bound."""
+    agreed_next: int = 0
+    """The index that voters with data are expected to agree upon next (`witness`)."""
+    agreed_since_ms: int = 0
+    witnesses_needed: bool = False
     leaving: list[NodeId] = field(default_factory=list)
     """Removed, and to be told so once that is committed."""
+    moved: tuple[int, int] = (-1, -1)
+    """Commit index, and the match indexes of the other voters added up, when last looked at."""
+    moved_ms: int = 0
+    """When that was last seen to rise, or nothing waited."""
     lease_void: bool = False
     """TimeoutNow was sent in this term: an election may come, however late, that asks nobody to
     have lost the leader."""
@@ -161,7 +169,9 @@ class Node:
         as it might still be needed until the C_new entry is committed" (thesis §4.2.2): it may hold
         the longest log, so that no one else can win.  Its own vote does not count then.
         """
-        return not self.removed and any(
+        if self.removed or self.config.witness or self.node_id in self.membership.witnesses:
+            return False
+        return any(
             quorum.is_voter(membership, self.node_id)
             for membership in self.log.memberships_that_may_count()
         )

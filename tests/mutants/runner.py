@@ -86,10 +86,12 @@ def simulate(mutant: Mutant, seeds: int, *, first_only: bool) -> Verdict:
                 "first" if first_only else "all",
             ],
             cwd=folder,
-            check=True,
+            check=False,
             capture_output=True,
             text=True,
         )
+        if done.returncode:
+            raise RuntimeError(f"{mutant.name!r} cannot be simulated:\n{done.stderr}")
         return Verdict(tuple((seed, cause) for seed, cause in json.loads(done.stdout)))
 
 

@@ -55,10 +55,12 @@ class World:
         finally:
             self._depth -= 1
 
-    def add(self, name: str, bootstrap: Membership) -> Machine:
+    def add(self, name: str, bootstrap: Membership, own: dict[str, Any] | None = None) -> Machine:
+        """Start a new machine, with settings of its own beside those of all."""
         if name in self.machines:
             raise ScenarioError(f"{name} is there already")
-        machine = self.machines[name] = Machine(name, bootstrap, self.settings, self.say)
+        settings = self.settings | (own or {})
+        machine = self.machines[name] = Machine(name, bootstrap, settings, self.say)
         machine.start()
         return machine
 
@@ -113,6 +115,29 @@ class World:
                 return
             self.deliver(batch[0])
         raise ScenarioError("messages without end")
+
+    def run(self, left_ms: int) -> None:
+        """Let time pass for everybody alike, with everything delivered as it is sent."""
+        everybody = set(self.machines)
+        self.collect()
+        self.stabilize(everybody)
+        while left_ms:
+            up = [machine for machine in self.machines.values() if not machine.down]
+            dues = [machine.core.next_timer() for machine in up]
+            waits = [
+                max(due_ms - machine.now_ms, 0)
+                for machine, due_ms in zip(up, dues, strict=True)
+                if due_ms is not None
+            ]
+            step_ms = min([*waits, left_ms])
+            left_ms -= step_ms
+            for machine, due_ms in zip(up, dues, strict=True):
+                if due_ms is not None and due_ms - machine.now_ms <= step_ms:
+                    machine.sleep(step_ms)
+                else:
+                    machine.now_ms += step_ms
+            self.collect()
+            self.stabilize(everybody)
 
     # ------------------------------------------------------------------ safety
 

@@ -8,8 +8,10 @@ from raftcore import Config, Entry, EntryKind, HardState, Membership, Role
 from tests.scenarios.commands.language import ask, command, last_number, number, one, options, some
 from tests.scenarios.world import ScenarioError, World
 
+SETTINGS = {field.name for field in dataclasses.fields(Config)} - {"node_id"}
 
-def _value(text: str) -> int | float | bool:
+
+def value(text: str) -> int | float | bool:
     if text in ("yes", "no"):
         return text == "yes"
     return float(text) if "." in text else number(text)
@@ -17,22 +19,29 @@ def _value(text: str) -> int | float | bool:
 
 @command
 def cluster(world: World, arguments: list[str]) -> None:
-    """cluster 3 [learners=n3,n4] [voters=n1,n2] [inflight_max=2 ...]
+    """cluster 3 [learners=n3,n4] [voters=n1,n2] [inflight_max=2 n3.priority=2 ...]
 
-    Start nodes n1, n2, ...; other options are settings of `Config`, for all of them.
+    Start nodes n1, n2, ...; other options are settings of `Config`, for all of them or for one.
     """
     if world.machines:
         raise ScenarioError("there is a cluster already")
-    settings = {field.name for field in dataclasses.fields(Config)} - {"node_id"}
-    plain, pairs = options(arguments, settings | {"learners", "voters"})
+    plain = [word for word in arguments if "=" not in word]
     if len(plain) != 1:
         raise ScenarioError("how many nodes?")
     everybody = [f"n{i}" for i in range(1, number(plain[0]) + 1)]
+    of_one = {f"{name}.{setting}" for name in everybody for setting in SETTINGS}
+    _, pairs = options(arguments, SETTINGS | of_one | {"learners", "voters"})
     learners = set(filter(None, pairs.pop("learners", "").split(",")))
     voters = set(filter(None, pairs.pop("voters", "").split(","))) or set(everybody) - learners
-    world.settings = {name: _value(text) for name, text in pairs.items()}
+    settings = {name: value(text) for name, text in pairs.items()}
+    world.settings = {name: known for name, known in settings.items() if "." not in name}
     for name in everybody:
-        world.add(name, Membership(frozenset(voters), frozenset(learners)))
+        own = {
+            setting.removeprefix(f"{name}."): known
+            for setting, known in settings.items()
+            if setting.startswith(f"{name}.")
+        }
+        world.add(name, Membership(frozenset(voters), frozenset(learners)), own)
 
 
 @command
@@ -74,6 +83,18 @@ def tick(world: World, arguments: list[str]) -> None:
             machine.tick(max(due_ms - machine.now_ms, 0))
         else:
             machine.tick(duration_ms or 0)
+
+
+@command
+def run(world: World, arguments: list[str]) -> None:
+    """run 5000
+
+    Let time pass everywhere, deliver everything at once and serve every timer when it is due.
+    """
+    named, left_ms = last_number(arguments)
+    if named or left_ms is None:
+        raise ScenarioError("run <milliseconds>")
+    world.run(left_ms)
 
 
 @command

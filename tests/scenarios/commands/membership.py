@@ -14,6 +14,7 @@ from raftcore import (
     Promote,
     Remove,
 )
+from tests.scenarios.commands.clusters import SETTINGS, value
 from tests.scenarios.commands.language import ask, command, number, one, options
 from tests.scenarios.world import ScenarioError, World
 
@@ -29,13 +30,15 @@ _CHANGES: dict[str, Callable[[str], Change]] = {
 
 @command
 def node(world: World, arguments: list[str]) -> None:
-    """node n4
+    """node n4 [witness=yes ...]
 
-    Start a node with an empty disk that knows of no members yet.
+    Start a node with an empty disk that knows of no members yet, with these settings.
     """
-    if len(arguments) != 1 or not arguments[0].lstrip("n").isdigit():
+    plain, pairs = options(arguments, SETTINGS)
+    if len(plain) != 1 or not plain[0].lstrip("n").isdigit():
         raise ScenarioError("node <name>")
-    world.add(arguments[0], Membership(frozenset()))
+    own = {name: value(text) for name, text in pairs.items()}
+    world.add(plain[0], Membership(frozenset()), own)
 
 
 @command

@@ -87,6 +87,8 @@ def lease_until_ms(node: Node, leading: Leading) -> int | None:
 
 def serve_reads(node: Node) -> None:
     """Have reads answered, by the lease or by a round of heartbeats."""
+    if not node.reads.active:
+        return
     reads.settle(node)
     leading = node.leading
     if leading is None or not reads.may_serve(node):

@@ -78,6 +78,11 @@ class Reads:
     def of(cls, rng: random.Random) -> Reads:
         return cls(next_request=rng.getrandbits(62))
 
+    @property
+    def active(self) -> bool:
+        """Whether there is anything to do for a read."""
+        return bool(self.pending or self.forwarded or self.rounds)
+
     def refuse(self, reads: list[int], reason: ReadRefusal) -> None:
         """The outcome of these."""
         self.refused += [ReadRefused(read_id, reason) for read_id in reads]
@@ -85,6 +90,8 @@ class Reads:
 
     def take(self, applied_index: int) -> list[ReadReady | ReadRefused]:
         """The outcomes since the last call."""
+        if not (self.refused or self.confirmed):
+            return []
         outcomes: list[ReadReady | ReadRefused] = [*self.refused]
         self.refused = []
         while self.confirmed and self.confirmed[0][0] <= applied_index:
@@ -155,8 +162,6 @@ def on_timer(node: Node) -> None:
 def settle(node: Node) -> None:
     """Give every read that waits its way, and refuse those whose way has ended."""
     reads = node.reads
-    if not (reads.pending or reads.forwarded or reads.rounds):
-        return
     _end_earlier_terms(node)
     asked = reads.asked
     if asked is not None and (asked.term, asked.leader) != (node.current_term, node.leader):

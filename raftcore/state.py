@@ -171,6 +171,9 @@ class Node:
         """
         if self.removed or self.config.witness or self.node_id in self.membership.witnesses:
             return False
+        if self.node_id in self.membership.voters:
+            # As nearly always; and every message of a leader asks, since it sets the timer anew.
+            return True
         return any(
             quorum.is_voter(membership, self.node_id)
             for membership in self.log.memberships_that_may_count()

@@ -35,6 +35,10 @@ def test_what_is_golden_stays():
         ("> cluster 2\n> tick n3\n", 2, "no node n3; there are n1 n2"),
         ("> cluster\n", 1, "how many nodes?"),
         ("> cluster 3 inflight=2\n", 1, "no option inflight"),
+        ("> cluster 3 n4.priority=2\n", 1, "no option n4.priority"),
+        ("> cluster 3\n> change n1 promote\n", 2, "each change is one of learner, witness,"),
+        ("> cluster 3\n> node n3\n", 2, "n3 is there already"),
+        ("> cluster 3\n> run\n", 2, "run <milliseconds>"),
         ("> cluster three\n", 1, "three is not a number"),
         ("# x\n\n> elect n1\n", 3, "no command elect; there are campaign, "),
         ("> silently\n", 1, "silently what?"),
@@ -97,6 +101,11 @@ def test_a_node_that_is_cut_off_neither_sends_nor_gets():
         "n1 -> n2  PreVote for term 1, log ends 0@0",
         "nothing is on its way",
     ]
+
+
+def test_time_passes_for_everybody_alike():
+    text = "> cluster 3 n2.election_timeout_ms=400\n> silently run 500\n> status n2\n"
+    assert lines(text)[0].startswith("n2  leader in term 1,")
 
 
 def test_safety_is_looked_at_whatever_is_golden():

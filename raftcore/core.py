@@ -25,6 +25,7 @@ from raftcore import (
     reconfiguration,
     recording,
     transfer,
+    witness,
 )
 from raftcore.changes import Change, JointMode
 from raftcore.config import Config
@@ -113,6 +114,7 @@ class RaftCore:
             rng,
             now_ms,
         )
+        witness.check_start(self._node.log, config.node_id, witness=config.witness)
         self._applied_index = applied_index
         # Handed out to be applied up to this index; and the last index and bytes of each batch that
         # has not been reported as applied.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from raftcore import priority, reads
+from raftcore import priority, reads, witness
 from raftcore.messages import (
     AppendEntries,
     AppendEntriesResponse,
@@ -25,12 +25,16 @@ def on_append_entries(node: Node, message: AppendEntries) -> None:
         hint = log.last_index_at_most(prev, message.prev_log_term)
         _refuse(node, message, hint, log.term(hint))
         return
-    if message.entries:
-        log.graft(message.entries)
+    entries = witness.keeps(node, message.entries)
+    if entries is None:
+        # The leader takes this node for a witness.  Silence says that nothing was taken.
+        return
+    if entries:
+        log.graft(entries)
         if node.promotable is (node.election_due_ms is None):
             # These entries have made this node a voter, or are no longer there to say that it is.
             node.reset_election_timer()
-        node.clock.observe(message.entries[-1].time_ms, node.now_ms)
+        node.clock.observe(entries[-1].time_ms, node.now_ms)
     # "set commitIndex = min(leaderCommit, index of last new entry)": what lies behind the entries
     # of this very message has not been compared with this leader's log.
     covered = prev + len(message.entries)
@@ -86,5 +90,6 @@ def _acknowledge(node: Node, message: AppendEntries, match_index: int) -> None:
             session=message.session,
             success=True,
             match_index=match_index,
+            witness=node.config.witness,
         ),
     )

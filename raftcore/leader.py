@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from raftcore import authority, quorum, reads, transfer
+from raftcore import authority, quorum, reads, transfer, witness
 from raftcore.codec import encode_membership
 from raftcore.errors import InvariantViolation, NotLeader, ProposalRefused
 from raftcore.log import ENTRY_OVERHEAD_BYTES, entry_size
@@ -64,8 +64,11 @@ def replicate(node: Node) -> None:
     leading = node.leading
     if leading is None:
         return
+    last_index, witnesses = node.log.last_index, node.membership.witnesses
+    for_witnesses = witness.limit(node, leading) if witnesses else last_index
     for member, progress in leading.progress.items():
-        _replicate_to(node, leading, member, progress)
+        through = for_witnesses if member in witnesses else last_index
+        _replicate_to(node, leading, member, progress, through=through)
 
 
 def on_append_entries_response(node: Node, message: AppendEntriesResponse) -> None:
@@ -140,19 +143,23 @@ def _on_refusal(
     progress.probe(next_index, leading.next_session())
 
 
-def _replicate_to(node: Node, leading: Leading, member: NodeId, progress: Progress) -> None:
+def _replicate_to(
+    node: Node, leading: Leading, member: NodeId, progress: Progress, *, through: int
+) -> None:
     config, log = node.config, node.log
-    progress.round(log.last_index, node.now_ms, config)
+    progress.round(through, node.now_ms, config)
     if progress.next_index < log.first_index:
         # Compacted: only a snapshot can help this follower.
         return
     disk_reads = 0
-    while progress.next_index <= log.last_index and progress.may_send(config):
+    while progress.next_index <= through and progress.may_send(config):
         if not log.in_memory(progress.next_index):
             if disk_reads == _DISK_READS_MAX:
                 break
             disk_reads += 1
-        entries = log.entries(progress.next_index, log.last_index, config.append_bytes_max)
+        entries = log.entries(progress.next_index, through, config.append_bytes_max)
+        if member in node.membership.witnesses:
+            entries = witness.without_data(entries)
         _send(node, member, progress, entries)
         progress.sent(entries[-1].index, sum(map(entry_size, entries)))
     if progress.check_due:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import random
 from typing import Any
 
-from raftcore import Change, EntryKind, Membership, NotLeader
+from raftcore import Change, Config, EntryKind, Membership, NotLeader, RaftCore
 from raftcore.codec import decode_membership
-from tests.core.cluster import ELECTION_MS, Cluster, Member, member
+from raftcore.storage import MemoryLog
+from tests.core.cluster import ELECTION_MS, HEARTBEAT_MS, Cluster, Member, member
 
 
 class ChangingCluster(Cluster):
@@ -80,3 +82,58 @@ def of(
         auto_leave=auto_leave,
         removed=frozenset(removed),
     )
+
+
+def voter(
+    name: str,
+    voters: str,
+    witnesses: str = "",
+    *,
+    disk: MemoryLog | None = None,
+    applied_index: int = 0,
+    seed: int = 1,
+    now_ms: int = 0,
+    **config: Any,
+) -> Member:
+    """A voter of a cluster some of whom keep no data, as it starts from this disk."""
+    disk = disk or MemoryLog()
+    core = RaftCore(
+        Config(
+            name,
+            election_timeout_ms=ELECTION_MS,
+            heartbeat_ms=HEARTBEAT_MS,
+            witness=name in witnesses,
+            **config,
+        ),
+        disk,
+        hard_state=disk.hard_state,
+        bootstrap=of(voters, witnesses=witnesses),
+        applied_index=applied_index,
+        rng=random.Random(f"{name}{seed}"),
+        now_ms=now_ms,
+    )
+    return Member(name, disk, core, now_ms)
+
+
+class WitnessedCluster(ChangingCluster):
+    """Members some of whom keep no data."""
+
+    def __init__(self, voters: str, witnesses: str, *, seed: int = 1) -> None:
+        super().__init__("", seed=seed)
+        self.voters, self.witnesses, self.seed = voters, witnesses, seed
+        self.members = {name: voter(name, voters, witnesses, seed=seed) for name in voters}
+
+    def restart(self, node: Member) -> None:
+        """From its disk; what it had applied stays applied."""
+        self.seed += 1
+        again = voter(
+            node.name,
+            self.voters,
+            self.witnesses,
+            disk=node.disk,
+            applied_index=node.core.applied_index,
+            seed=self.seed,
+            now_ms=self.now_ms,
+        )
+        again.applied = node.applied
+        self.members[node.name] = again

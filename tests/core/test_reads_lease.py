@@ -250,3 +250,12 @@ def test_late_answers_of_an_earlier_term_give_no_lease():
     node.take()
     node.read()
     assert node.reads == {}
+
+
+def test_without_leases_a_later_term_frees_a_voter():
+    # Nobody relies on the promise then, and an election need not wait for it.
+    node = member("b", entries=log_of(1))
+    node.receive(Heartbeat(1, "a", 0, 1))
+    node.receive(RequestVoteResponse(5, "c", granted=False))
+    node.receive(RequestVote(5, "c", 9, 9))
+    assert node.disk.hard_state == HardState(5, "c")

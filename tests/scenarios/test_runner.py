@@ -104,7 +104,7 @@ def test_a_node_that_is_cut_off_neither_sends_nor_gets():
 
 
 def test_time_passes_for_everybody_alike():
-    text = "> cluster 3 n2.election_timeout_ms=400\n> silently run 500\n> status n2\n"
+    text = "> cluster 3 n2.election_timeout_ms=400\n> silently run 700\n> status n2\n"
     assert lines(text)[0].startswith("n2  leader in term 1,")
 
 

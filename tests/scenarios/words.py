@@ -72,7 +72,7 @@ def entry(one: Entry) -> str:
     if one.kind is EntryKind.COMMAND:
         text = one.data.decode()
         return f"{at} {text}" if len(text) <= _DATA_SHOWN_MAX else f"{at} {len(text)} bytes"
-    return f"{at} {one.kind.name.lower()}"
+    return f"{at} without data"
 
 
 def entries(some: Sequence[Entry]) -> str:
@@ -135,7 +135,7 @@ def _append(message: AppendEntries) -> str:
 
 def _append_response(message: AppendEntriesResponse) -> str:
     if message.success:
-        outcome = f"has up to {message.match_index}"
+        outcome = f"has up to {message.match_index}" + (", no data" if message.witness else "")
     else:
         outcome = f"refuses what follows {message.rejected_index}"
         if message.hint_index or message.hint_term:

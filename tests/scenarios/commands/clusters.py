@@ -33,6 +33,7 @@ def cluster(world: World, arguments: list[str]) -> None:
     _, pairs = options(arguments, SETTINGS | of_one | {"learners", "voters"})
     learners = set(filter(None, pairs.pop("learners", "").split(",")))
     voters = set(filter(None, pairs.pop("voters", "").split(","))) or set(everybody) - learners
+    witnesses = frozenset(name for name in everybody if pairs.get(f"{name}.witness") == "yes")
     settings = {name: value(text) for name, text in pairs.items()}
     world.settings = {name: known for name, known in settings.items() if "." not in name}
     for name in everybody:
@@ -41,7 +42,8 @@ def cluster(world: World, arguments: list[str]) -> None:
             for setting, known in settings.items()
             if setting.startswith(f"{name}.")
         }
-        world.add(name, Membership(frozenset(voters), frozenset(learners)), own)
+        bootstrap = Membership(frozenset(voters), frozenset(learners), witnesses=witnesses)
+        world.add(name, bootstrap, own)
 
 
 @command

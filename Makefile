@@ -63,6 +63,10 @@ soak: $(VENV)/.dev ## The simulator on SEEDS=10000 seeds
 mutants: $(VENV)/.dev ## Put classic mistakes back one at a time: which tests and how many seeds notice (ARGS=...)
 	$(BIN)/python -m tests.mutants $(ARGS)
 
+coverage: $(VENV)/.dev ## Branch coverage of raftcore by its own tests
+	$(BIN)/python -m pytest -n 2 --cov=raftcore --cov-branch --cov-report=term-missing:skip-covered \
+		tests/core tests/storage tests/scenarios tests/fuzz tests/linearizability
+
 bench: $(VENV)/.dev ## Stock SQLite, PostgreSQL with quorum standbys and this, side by side
 	$(BIN)/python -m benchmarks $(ARGS)
 

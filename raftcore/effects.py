@@ -66,7 +66,7 @@ class ReadReady:
     index: int
 
 
-ReadRefusal = Literal["no leader", "leader lost", "no answer", "busy"]
+ReadRefusal = Literal["no leader", "leader lost", "no answer", "busy", "witness"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ class ReadRefused:
 
     "no leader": none is known here.  "leader lost": the one that was asked leads no more, or this
     node follows another.  "no answer": it has been silent for an election timeout.  "busy": as
-    many reads wait as may.
+    many reads wait as may.  "witness": this node has no data to read.
     """
 
     read_id: int

@@ -108,6 +108,8 @@ def ask(node: Node) -> int:
     reads.pending += 1
     if reads.pending > node.config.reads_max:
         reads.refuse([reads.last_id], "busy")
+    elif node.config.witness:
+        reads.refuse([reads.last_id], "witness")
     else:
         reads.waiting.append(reads.last_id)
     return reads.last_id

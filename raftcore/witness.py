@@ -9,7 +9,7 @@ Safe is not enough.  Had the witness been told of an entry that only the leader 
 died, then nobody who is left could win the witness's vote, for want of data that is on a dead
 machine.  So as long as the others that keep data are well, the witness learns of an entry only once
 they have agreed upon it without its voice, and any single failure leaves somebody who can lead.
-When they have not agreed for a while, its voice is needed, and it is told of everything.
+When they have not agreed for an election timeout, its voice is needed, and it is told of everything.
 From then until the one that fell silent has caught up, its partner must not fail: that would be the
 second failure, and nothing is lost by it, but nothing can be written until the partner is back.
 """
@@ -70,7 +70,7 @@ def limit(node: Node, leading: Leading) -> int:
 
     agreed = quorum.reached(membership, held)
     waited_ms = node.now_ms - leading.agreed_since_ms
-    in_time = waited_ms < node.config.election_timeout_ms // 2
+    in_time = waited_ms < node.config.election_timeout_ms
     if agreed >= leading.agreed_next:
         leading.witnesses_needed = leading.witnesses_needed and not in_time
         leading.agreed_next, leading.agreed_since_ms = log.last_index, node.now_ms

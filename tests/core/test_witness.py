@@ -158,6 +158,12 @@ def test_its_priority_is_no_wish_to_lead():
     assert node.take(TimeoutNow) == []
 
 
+def test_it_has_nothing_to_read():
+    node = witness()
+    read_id = node.read()
+    assert node.reads[read_id].reason == "witness"
+
+
 # ------------------------------------------------------------------ what it may not be taken for
 
 
@@ -223,7 +229,7 @@ def test_as_long_as_the_others_are_well_it_learns_of_what_they_have_agreed_upon(
 def test_when_they_are_not_its_voice_is_needed():
     node = leader()
     node.propose(b"x")
-    let_pass(node, ELECTION_MS // 2 - 1, "w")
+    let_pass(node, ELECTION_MS - 1, "w")
     assert sent_to(node, "w") == [2]
     assert node.core.commit_index == 1
     witnessed(node)

@@ -58,10 +58,14 @@ def check_start(log: RaftLog, node_id: NodeId, *, witness: bool) -> None:
 
 
 def limit(node: Node, leading: Leading) -> int:
-    """The last entry that witnesses may be told of."""
+    """The last entry that witnesses may be told of.
+
+    Never one that is not on this leader's own disk: a crash would take it, and leave a witness with
+    whom nobody's log could keep up.
+    """
     membership, log = node.membership, node.log
     if not _can_do_without(membership):
-        return log.last_index
+        return log.stable_index
 
     def held(member: NodeId) -> int:
         if member in membership.witnesses:
@@ -76,7 +80,7 @@ def limit(node: Node, leading: Leading) -> int:
         leading.agreed_next, leading.agreed_since_ms = log.last_index, node.now_ms
     elif not in_time:
         leading.witnesses_needed = True
-    return log.last_index if leading.witnesses_needed else agreed
+    return log.stable_index if leading.witnesses_needed else agreed
 
 
 def _can_do_without(membership: Membership) -> bool:

@@ -132,15 +132,14 @@ def _with(
             if name not in voters:
                 raise ChangeRefused("unknown", f"{name!r} is not a voter of this cluster.")
             return replace(membership, voters=voters - one, learners=learners | one)
-        case Remove():
-            _check_known(membership, name)
-            return replace(
-                membership,
-                voters=voters - one,
-                learners=learners - one,
-                witnesses=witnesses - one,
-                removed=membership.removed | one,
-            )
+    _check_known(membership, name)
+    return replace(
+        membership,
+        voters=voters - one,
+        learners=learners - one,
+        witnesses=witnesses - one,
+        removed=membership.removed | one,
+    )
 
 
 def _check_new(membership: Membership, name: NodeId) -> None:

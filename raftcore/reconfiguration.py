@@ -113,6 +113,5 @@ def _step_down(node: Node, leading: Leading) -> None:
         (-leading.progress[voter].match_index, voter)
         for voter in sorted(node.membership.voters - node.membership.witnesses)
     ]
-    if heirs:
-        node.outbox.send(min(heirs)[1], TimeoutNow(node.current_term, node.node_id))
+    node.outbox.send(min(heirs)[1], TimeoutNow(node.current_term, node.node_id))
     node.become_follower(node.current_term, None)

@@ -520,6 +520,30 @@ def test_a_removed_server_that_was_not_reached_is_told_when_it_campaigns():
     assert cluster.leader.core.current_term == term
 
 
+def test_whichever_way_it_asks_for_votes():
+    node = leader()
+    change(node, Remove("c"))
+    acknowledge(node, "b")
+    node.take()
+    for message in (PreVote(2, "c", 1, 1), RequestVote(2, "c", 1, 1)):
+        node.receive(message)
+        assert node.take() == [Removed(1, "a")]
+
+
+def test_who_learns_that_it_is_no_voter_any_more_does_not_campaign():
+    node = member("c")
+    for index, membership in enumerate((of("abc"), of("ab", removed="c")), 1):
+        data = encode_membership(membership)
+        one = entry(index, 1, data, EntryKind.MEMBERSHIP)
+        node.receive(AppendEntries(1, "a", index - 1, index - 1 and 1, (one,), 0, 1))
+    node.receive(Heartbeat(1, "a", 2, 1))
+    node.take()
+    while node.core.next_timer() is not None:
+        node.tick()
+    assert (node.role, node.sent) == (Role.FOLLOWER, [])
+    assert node.core.removed
+
+
 def test_nobody_is_told_of_a_removal_that_may_still_be_undone():
     node = leader()
     change(node, Remove("c"))

@@ -63,6 +63,7 @@ EXPECTED = (
     "read served by a follower",
     "read served by the leader",
     "removed node knows",
+    "served with a witness",
     "simple membership",
     "start failed for want of a disk",
     "started from files",

@@ -112,7 +112,9 @@ class Churn:
             kind = rng.random()
             if kind < 0.3 and len(membership.members) < 7:
                 if len(self.world.machines) < MACHINES_MAX:
-                    changes.append(AddLearner(self.world.add_machine().id))
+                    witness = self.world.plan.witnesses and rng.random() < 0.4
+                    name = self.world.add_machine(witness=witness).id
+                    changes.append(AddLearner(name, witness))
             elif kind < 0.65 and learners:
                 changes.append(Promote(rng.choice(learners)))
             elif kind < 0.75 and len(voters) > 1:

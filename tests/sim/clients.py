@@ -117,7 +117,7 @@ class Client:
     def _read_own_session(self) -> None:
         """Read somewhere that is as far as this client has seen: never less than it saw before."""
         world = self.world
-        machines = [m for m in world.machines.values() if m.up and not m.paused]
+        machines = [m for m in world.machines.values() if m.up and not m.paused and not m.witness]
         if not machines:
             return
         machine = world.rng.choice(machines)
@@ -166,7 +166,8 @@ class Clients:
     def pick(self, *, anybody: bool = False) -> Machine | None:
         """Somebody who may be the leader, or anybody: clients guess."""
         rng = self.world.rng
-        up = [m for m in self.world.machines.values() if m.up and not m.paused]
+        machines = self.world.machines.values()
+        up = [m for m in machines if m.up and not m.paused and not m.witness]
         if not up:
             return None
         machine, choice = rng.choice(up), rng.random()

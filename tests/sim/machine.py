@@ -42,8 +42,11 @@ class Machine:
 
     core: RaftCore
 
-    def __init__(self, world: World, node_id: str, rate: int, disk: MemoryDisk) -> None:
+    def __init__(
+        self, world: World, node_id: str, rate: int, disk: MemoryDisk, *, witness: bool = False
+    ) -> None:
         self.world = world
+        self.witness = witness
         self.id = node_id
         self.rate = rate
         self.disk = disk
@@ -114,7 +117,7 @@ class Machine:
         self.reported_leading = 0
         self.reported_role: tuple[Role, int, str | None] = (Role.FOLLOWER, self.seen_term, None)
         self.core = RaftCore(
-            world.plan.config(self.id),
+            world.plan.config(self.id, witness=self.witness),
             self.log,
             hard_state=self.durable.hard_state,
             bootstrap=world.plan.membership,

@@ -51,6 +51,18 @@ def is_quorum(membership: Membership, names: Iterable[str]) -> bool:
     return all(2 * len(half & chosen) > len(half) for half in halves if half)
 
 
+def same(entry: Entry, known: Entry, *, witness: bool) -> bool:
+    """Whether an entry is a known one, or what a witness keeps of it."""
+    if entry is known or entry == known:
+        return True
+    return (
+        witness
+        and (entry.kind, known.kind) == (EntryKind.WITNESSED, EntryKind.COMMAND)
+        and (entry.index, entry.term, entry.time_ms) == (known.index, known.term, known.time_ms)
+        and not entry.data
+    )
+
+
 class Oracle:
     """Everything that was ever promised by anybody."""
 
@@ -81,6 +93,8 @@ class Oracle:
         if commit_index < machine.seen_commit:
             raise Violation(f"{machine.id}: commit index fell to {commit_index}")
         if core.role is Role.LEADER:
+            if machine.witness:
+                raise Violation(f"{machine.id} leads and has no data")
             leader = self.leaders.setdefault(term, machine.id)
             if leader != machine.id:
                 raise Violation(f"Election Safety: {leader} and {machine.id} lead term {term}")
@@ -107,7 +121,7 @@ class Oracle:
     def _take_commits(self, machine: Machine, commit_index: int) -> None:
         log, committed = machine.handed_out, self.committed
         for index in range(machine.seen_commit + 1, min(commit_index, len(committed)) + 1):
-            if log[index - 1] != committed[index - 1]:
+            if not same(log[index - 1], committed[index - 1], witness=machine.witness):
                 raise Violation(
                     f"State Machine Safety: {machine.id} takes {log[index - 1]} for committed, "
                     f"but {committed[index - 1]} is"
@@ -161,14 +175,14 @@ class Oracle:
         if log[first - 1].term == replacement.term:
             raise Violation(f"{machine.id} replaces entry {first} by itself")
         for index in range(first, min(len(log), len(self.committed)) + 1):
-            if log[index - 1] == self.committed[index - 1]:
+            if same(log[index - 1], self.committed[index - 1], witness=machine.witness):
                 raise Violation(f"{machine.id} cuts off the committed entry {index}")
 
     def _register(self, machine: Machine, entry: Entry, previous: Entry | None) -> None:
         previous_term = previous.term if previous is not None else 0
         known = self._entries.get((entry.index, entry.term))
         if known is not None:
-            if (known[0] is not entry and known[0] != entry) or known[1] != previous_term:
+            if not same(entry, known[0], witness=machine.witness) or known[1] != previous_term:
                 raise Violation(
                     f"Log Matching: {machine.id} has {entry} after term {previous_term}, another "
                     f"node {known[0]} after term {known[1]}"
@@ -259,7 +273,7 @@ class Oracle:
             if entry.index > len(self.committed):
                 raise Violation(f"{machine.id} applies {entry}, which nobody committed")
             committed = self.committed[entry.index - 1]
-            if entry is not committed and entry != committed:
+            if not same(entry, committed, witness=machine.witness):
                 raise Violation(
                     f"State Machine Safety: {machine.id} applies {entry}, committed is {committed}"
                 )
@@ -324,10 +338,12 @@ class Oracle:
             raise Violation(f"{machine.id} names a predecessor that never was: {message}")
         for entry in message.entries:
             known, term_before = self._entries.get((entry.index, entry.term), (None, 0))
-            if (known is not entry and known != entry) or (
-                entry.index - 1,
-                term_before,
-            ) != previous:
+            witness = self.machines[machine.sending_to].witness
+            if (
+                known is None
+                or not same(entry, known, witness=witness)
+                or (entry.index - 1, term_before) != previous
+            ):
                 raise Violation(f"{machine.id} sends entries that are not of its log: {message}")
             previous = (entry.index, entry.term)
         if message.leader_commit > len(self.committed):

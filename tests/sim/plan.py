@@ -86,6 +86,9 @@ class Plan:
     """How fast each node's clock runs, in parts per thousand."""
     churn_every_us: int
     """Time between changes of the membership, on average; 0: never."""
+    witnesses: bool
+    """Whether some of those that are added keep no data."""
+    priorities: tuple[int, ...]
     # Clients.
     propose_every_us: int
     burst_max: int
@@ -105,9 +108,11 @@ class Plan:
     apply_bytes_max: int
     cache_bytes_max: int
 
-    def config(self, node_id: str) -> Config:
+    def config(self, node_id: str, *, witness: bool = False) -> Config:
         return Config(
             node_id=node_id,
+            witness=witness,
+            priority=self.priorities[int(node_id[1:]) % len(self.priorities)],
             election_timeout_ms=ELECTION_TIMEOUT_MS,
             heartbeat_ms=HEARTBEAT_MS,
             append_bytes_max=self.append_bytes_max,
@@ -163,6 +168,9 @@ def draw(rng: random.Random) -> Plan:
         apply_max_us=rng.choice((0, 1) if small else (0, 2, 20)) * MS,
         rates=tuple(rng.randint(*RATES) if skewed else 1000 for _ in voters),
         churn_every_us=rng.choice((0, 0, 60, 200)) * MS,
+        # What a witness has agreed to may be on one disk alone: that one must not be damaged.
+        witnesses="bit flip" not in faults and rng.random() < 0.7,
+        priorities=tuple(rng.randint(1, 3) for _ in range(5)) if rng.random() < 0.4 else (1,),
         propose_every_us=rng.choice((4, 15, 60)) * MS,
         burst_max=rng.choice((1, 1, 5)),
         data_bytes_max=rng.choice((8, 64, 400)),

@@ -33,7 +33,7 @@ Link = tuple[str, str]
 class World:
     """Everything happens in `step`, one event at a time, in an order that only the seed decides."""
 
-    def __init__(self, seed: int, plan: Plan, rng: random.Random) -> None:
+    def __init__(self, seed: int, plan: Plan, rng: random.Random, trace_length: int) -> None:
         self.seed = seed
         self.plan = plan
         self.rng = rng
@@ -42,7 +42,7 @@ class World:
         self.events_max = 1 << 60
         self.digest = 0
         self.coverage: Counter[str] = Counter()
-        self.trace: deque[tuple[int, str, object]] = deque(maxlen=TRACE_LENGTH)
+        self.trace: deque[tuple[int, str, object]] = deque(maxlen=trace_length)
         self.oracle = Oracle(self.coverage)
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self.machines = {
@@ -65,11 +65,12 @@ class World:
         self.clients = Clients(self)
         self.churn = Churn(self)
 
-    def add_machine(self) -> Machine:
+    def add_machine(self, *, witness: bool) -> Machine:
         """A new machine with a new name, running; nobody knows it yet."""
         name = f"n{len(self.machines) + 1}"
         rate = self.rng.choice(self.plan.rates)
-        machine = self.machines[name] = Machine(self, name, rate, self._disk(name))
+        machine = Machine(self, name, rate, self._disk(name), witness=witness)
+        self.machines[name] = machine
         machine.start()
         return machine
 

@@ -21,6 +21,7 @@ from raftcore.messages import (
     PreVoteResponse,
     ReadIndex,
     ReadIndexResponse,
+    Removed,
     RequestVote,
     RequestVoteResponse,
     TimeoutNow,
@@ -55,21 +56,24 @@ def append_entries(draw: st.DrawFn) -> AppendEntries:
     return AppendEntries(term, draw(ids), prev, prev_term, entries, draw(numbers), draw(numbers))
 
 
-messages: st.SearchStrategy[Message] = st.one_of(
-    append_entries(),
-    st.builds(
-        AppendEntriesResponse,
-        *(numbers, ids, numbers, st.booleans(), numbers, numbers, numbers, numbers),
+fields: dict[type, tuple[st.SearchStrategy[object], ...]] = {
+    AppendEntriesResponse: (
+        *(numbers, ids, numbers, st.booleans(), numbers, numbers, numbers, numbers, st.booleans()),
     ),
-    st.builds(Heartbeat, numbers, ids, numbers, numbers, numbers),
-    st.builds(HeartbeatResponse, numbers, ids, numbers),
-    st.builds(PreVote, numbers, ids, numbers, numbers),
-    st.builds(PreVoteResponse, numbers, ids, st.booleans()),
-    st.builds(RequestVote, numbers, ids, numbers, numbers, st.booleans()),
-    st.builds(RequestVoteResponse, numbers, ids, st.booleans()),
-    st.builds(TimeoutNow, numbers, ids),
-    st.builds(ReadIndex, numbers, ids, numbers),
-    st.builds(ReadIndexResponse, numbers, ids, numbers, st.booleans(), numbers),
+    Heartbeat: (numbers, ids, numbers, numbers, numbers, st.integers(0, 9)),
+    HeartbeatResponse: (numbers, ids, numbers, st.integers(0, 9)),
+    PreVote: (numbers, ids, numbers, numbers),
+    PreVoteResponse: (numbers, ids, st.booleans()),
+    ReadIndex: (numbers, ids, numbers),
+    ReadIndexResponse: (numbers, ids, numbers, st.booleans(), numbers),
+    Removed: (numbers, ids),
+    RequestVote: (numbers, ids, numbers, numbers, st.booleans()),
+    RequestVoteResponse: (numbers, ids, st.booleans()),
+    TimeoutNow: (numbers, ids),
+}
+"""Of every kind of message but AppendEntries."""
+messages: st.SearchStrategy[Message] = st.one_of(
+    append_entries(), *(st.builds(kind, *parts) for kind, parts in fields.items())
 )
 
 

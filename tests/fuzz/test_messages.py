@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import get_args
 
 import pytest
 from hypothesis import given
@@ -23,9 +24,10 @@ from raftcore.codec import (
     encode_membership,
     encode_message,
 )
+from raftcore.messages import AppendEntries
 from raftcore.proto import raft_pb2 as pb
 from raftcore.storage import MemoryLog
-from tests.fuzz.material import damaged, frugal, ids, messages, seeded
+from tests.fuzz.material import damaged, fields, frugal, ids, messages, seeded
 
 
 def decoded_or_refused(data: bytes) -> Message | None:
@@ -42,6 +44,11 @@ def decoded_or_refused(data: bytes) -> Message | None:
 @given(messages)
 def test_whatever_is_sent_arrives(message):
     assert decode_message(encode_message(message)) == message
+
+
+def test_no_kind_of_message_is_left_out():
+    assert {AppendEntries, *fields} == set(get_args(Message))
+    assert all(len(parts) == len(kind.__slots__) for kind, parts in fields.items())
 
 
 @seeded

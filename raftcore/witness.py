@@ -48,6 +48,11 @@ def keeps(node: Node, entries: tuple[Entry, ...]) -> tuple[Entry, ...] | None:
 def check_start(log: RaftLog, node_id: NodeId, *, witness: bool) -> None:
     """A log without data must not come to be taken for one with data, nor the reverse."""
     membership = log.membership
+    if any(
+        len(half & membership.witnesses) >= quorum.majority(len(half))
+        for half in _halves(membership)
+    ):
+        raise ValueError("Witnesses are a majority of the voters.")
     if node_id in membership.members and witness is not (node_id in membership.witnesses):
         kind = "a witness" if witness else "no witness"
         raise InvariantViolation(
@@ -84,5 +89,11 @@ def limit(node: Node, leading: Leading) -> int:
 
 
 def _can_do_without(membership: Membership) -> bool:
-    halves = [half for half in (membership.voters, membership.voters_outgoing) if half]
-    return all(len(half - membership.witnesses) >= quorum.majority(len(half)) for half in halves)
+    return all(
+        len(half - membership.witnesses) >= quorum.majority(len(half))
+        for half in _halves(membership)
+    )
+
+
+def _halves(membership: Membership) -> list[frozenset[NodeId]]:
+    return [half for half in (membership.voters, membership.voters_outgoing) if half]

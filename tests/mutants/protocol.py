@@ -185,6 +185,8 @@ SIMULATED = (
                 "            return False\n",
             ),
         ),
+        # The simulator needs some two hundred seeds.
+        ("core/test_paper_terms.py",),
     ),
     Mutant(
         0,

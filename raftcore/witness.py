@@ -65,18 +65,19 @@ def check_start(log: RaftLog, node_id: NodeId, *, witness: bool) -> None:
 def limit(node: Node, leading: Leading) -> int:
     """The last entry that witnesses may be told of.
 
-    Never one that is not on this leader's own disk: a crash would take it, and leave a witness with
-    whom nobody's log could keep up.
+    Never one that is not on the disk of a voter with data: a crash of this leader would take it, or
+    its leaving, when it is no voter itself any more, and then nobody could win the witness's vote.
     """
     membership, log = node.membership, node.log
-    if not _can_do_without(membership):
-        return log.stable_index
 
     def held(member: NodeId) -> int:
         if member in membership.witnesses:
             return 0
         return log.stable_index if member == node.node_id else leading.progress[member].match_index
 
+    safe = max(map(held, quorum.voters(membership)))
+    if not _can_do_without(membership):
+        return safe
     agreed = quorum.reached(membership, held)
     waited_ms = node.now_ms - leading.agreed_since_ms
     in_time = waited_ms < node.config.election_timeout_ms
@@ -85,7 +86,7 @@ def limit(node: Node, leading: Leading) -> int:
         leading.agreed_next, leading.agreed_since_ms = log.last_index, node.now_ms
     elif not in_time:
         leading.witnesses_needed = True
-    return log.stable_index if leading.witnesses_needed else agreed
+    return safe if leading.witnesses_needed else agreed
 
 
 def _can_do_without(membership: Membership) -> bool:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from tests.core.test_witness import leader, sent_to
+from raftcore import Demote
+from raftcore.messages import AppendEntries
+from tests.core.cluster import acknowledge
+from tests.core.test_witness import leader, sent_to, witnessed
 
 
 def test_a_witness_is_told_only_of_what_is_on_the_leaders_own_disk():
@@ -26,3 +29,19 @@ def test_neither_when_its_voice_is_needed():
     assert sent_to(node, "w") == []
     node.write_and_pump()
     assert sent_to(node, "w") == [2]
+
+
+def test_a_leader_that_is_no_voter_any_more_tells_it_of_what_a_voter_holds():
+    # Once its leaving is committed it cannot lead, and what only it and the witness hold would keep
+    # the one that stays from being elected.
+    node = leader("abw")
+    node.core.change_membership([Demote("a")], node.now_ms)
+    node.pump()
+    node.propose(b"x")
+    index = node.core.last_index
+    assert [m.entries[-1].index for m in node.take(AppendEntries, "b") if m.entries][-1] == index
+    assert sent_to(node, "w") == []
+    acknowledge(node, "b", index - 1)
+    assert sent_to(node, "w") == [index - 1]
+    witnessed(node, "w", index - 1)
+    assert sent_to(node, "w") == []

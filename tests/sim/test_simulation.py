@@ -12,7 +12,7 @@ from tests.sim.batch import run_batch
 from tests.sim.run import run
 
 SEEDS = int(os.environ.get("RAFT_SIM_SEEDS", "240"))
-HARD_SEEDS = (48, 68, 111, 132, 237, 1267)
+HARD_SEEDS = (48, 68, 111, 132, 237, 1267, 1573)
 """Seeds that have found a mistake once, be it of the simulator."""
 
 

@@ -10,7 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from raftcore.storage import LogDamaged
+from raftcore.storage import LogDamaged, record_pb2
 from raftcore.storage import disk as disk_module
 from raftcore.storage.disk import Disk
 from raftcore.storage.errors import log_failed
@@ -94,7 +94,17 @@ def test_reading_beyond_the_end_gives_what_there_is(tmp_path) -> None:
     assert Disk().read(path, 8, 100) == b"89"
 
 
-@pytest.mark.parametrize("payload", [b"\xff\xff", b"\x10\x09\x1a\x01\x01"])
+NO_PROTOBUF = b"\xff\xff"
+COLUMNS_DIFFER = record_pb2.Record(first_index=1, terms=[1]).SerializeToString()
+UNKNOWN_KIND = record_pb2.Record(
+    first_index=1, terms=[1], times_ms=[0], kinds=b"\x63", data=[b""]
+).SerializeToString()
+BEYOND_THE_LOG = record_pb2.Record(
+    first_index=9, terms=[1], times_ms=[0], kinds=b"\x01", data=[b""]
+).SerializeToString()
+
+
+@pytest.mark.parametrize("payload", [NO_PROTOBUF, COLUMNS_DIFFER, UNKNOWN_KIND, BEYOND_THE_LOG])
 def test_a_whole_frame_whose_content_is_no_record_is_refused(tmp_path, payload: bytes) -> None:
     # Its checksum holds, so it was written like this: by something that is not this program.
     frame, _ = encode_frame(payload, 0)

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from raftcore.storage.protocol import LogReader
 
 NOT_RECORDED = frozenset({"next_timer"})
-"""Public methods of the core that change nothing and tell what events tell already."""
+"""Public methods of the core that change nothing and tell what events tell already.  All others are
+inputs; none of them calls another, or a replay would do it twice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,22 +137,16 @@ class _Recorder:
     def __init__(self, core: RaftCore, trace: Trace) -> None:
         self._core = core
         self._trace = trace
-        self._busy = False
         self._last: State | None = None
 
     def recorded(self, name: str, method: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any, **keywords: Any) -> Any:
-            if self._busy:
-                return method(*arguments, **keywords)
-            self._busy = True
             self._trace(Called(name, arguments, tuple(keywords.items())))
             try:
                 value = method(*arguments, **keywords)
             except Exception as error:
                 self._trace(Raised(type(error).__name__, str(error)))
                 raise
-            finally:
-                self._busy = False
             if value is not None:
                 self._trace(Returned(value))
             self.look()

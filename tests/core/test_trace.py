@@ -8,6 +8,7 @@ import random
 import pytest
 
 from raftcore import NotLeader, Role, recording, trace
+from raftcore.changes import AddLearner
 from raftcore.messages import AppendEntries, AppendEntriesResponse, Heartbeat, PreVote
 from raftcore.recording import Called, Event, LogReadFailed, Raised, Returned, Started, State
 from raftcore.trace import Divergence, TraceError, TraceWriter, read, replay
@@ -68,6 +69,14 @@ def test_a_traced_core_does_what_an_untraced_one_does():
         assert traced[name].applied == plain[name].applied
         assert traced[name].reads == plain[name].reads
         assert traced[name].roles == plain[name].roles
+
+
+def test_changes_of_membership_are_replayed():
+    tape = Tape("a")
+    node = leader(trace=tape.trace)
+    node.core.change_membership([AddLearner("d")], node.now_ms, based_on=1)
+    node.pump()
+    assert replay(tape).membership == node.core.membership
 
 
 def test_a_replay_after_a_restart_needs_no_disk():
@@ -218,3 +227,37 @@ def test_effects_are_what_taking_them_returned():
     node.propose(b"x")
     taken = [event.value for event in read(tape) if isinstance(event, Returned)]
     assert any("Persist" in {type(part).__name__ for part in v} for v in taken if v)
+
+
+def line_of(tape: Tape, kind: str, *, last: bool = False) -> int:
+    numbers = [i for i, line in enumerate(tape) if json.loads(line)["is"] == kind]
+    return numbers[-1 if last else 0]
+
+
+def test_a_difference_in_the_middle_of_an_input_is_found():
+    # The error passes through the core, which must not make another of it.
+    tape = Tape("a")
+    leader(trace=tape.trace)
+    number = line_of(tape, "Drawn", last=True)
+    tape[number] = tape[number].replace('"bits":10', '"bits":11')
+    with pytest.raises(Divergence) as caught:
+        replay(tape)
+    assert caught.value.line == number + 1
+
+
+def test_events_that_do_not_happen_again_are_missed():
+    tape = Tape("a")
+    leader(trace=tape.trace)
+    with pytest.raises(Divergence, match="nothing"):
+        replay([*tape, tape[line_of(tape, "State")]])
+
+
+def test_a_read_that_was_never_made_is_found():
+    tape = Tape("a")
+    node = leader(entries=log_of(1, 1, 2), settled=False, trace=tape.trace)
+    for name in "bc":
+        session = node.core._node.leading.progress[name].session
+        node.receive(AppendEntriesResponse(3, name, session, False, 0, 3, 0, 0))
+    del tape[line_of(tape, "LogRead", last=True)]
+    with pytest.raises(Divergence, match="never made"):
+        replay(tape)

@@ -1,4 +1,4 @@
-"""Bytes of messages and memberships: the edge of the core.
+"""Bytes of messages, memberships and what snapshots stand for: the edge of the core.
 
 What decodes is well formed: ids are there, numbers are bounded, terms do not decrease.  The
 core relies on it and checks only what depends on its own state.  Anything else is `Malformed`.
@@ -19,7 +19,7 @@ from google.protobuf.message import Message as ProtobufMessage
 from raftcore import messages as m
 from raftcore.errors import Malformed
 from raftcore.proto import raft_pb2 as pb
-from raftcore.types import Entry, EntryKind, Membership, NodeId
+from raftcore.types import Entry, EntryKind, Membership, NodeId, SnapshotMeta
 
 NODE_ID_CHARACTERS_MAX = 255
 NUMBER_MAX = 2**63 - 1
@@ -32,31 +32,22 @@ _Parsed = TypeVar("_Parsed", bound=ProtobufMessage)
 
 def encode_membership(membership: Membership) -> bytes:
     """A membership as a MEMBERSHIP entry's data; the same membership always gives the same bytes."""
-    return pb.Membership(
-        voters=sorted(membership.voters),
-        learners=sorted(membership.learners),
-        voters_outgoing=sorted(membership.voters_outgoing),
-        learners_next=sorted(membership.learners_next),
-        witnesses=sorted(membership.witnesses),
-        auto_leave=membership.auto_leave,
-        removed=sorted(membership.removed),
-    ).SerializeToString()
+    return _membership_out(membership).SerializeToString()
 
 
 def decode_membership(data: bytes) -> Membership:
     """The membership that `encode_membership` made these bytes of."""
-    parsed = _parse(pb.Membership(), data)
-    if not parsed.voters:
-        raise Malformed("a membership without voters")
-    return Membership(
-        voters=_node_ids(parsed.voters),
-        learners=_node_ids(parsed.learners),
-        voters_outgoing=_node_ids(parsed.voters_outgoing),
-        learners_next=_node_ids(parsed.learners_next),
-        witnesses=_node_ids(parsed.witnesses),
-        auto_leave=parsed.auto_leave,
-        removed=_node_ids(parsed.removed),
-    )
+    return _membership_in(_parse(pb.Membership(), data))
+
+
+def encode_snapshot_meta(meta: SnapshotMeta) -> bytes:
+    """What a snapshot stands for, as it is kept beside it; the same always gives the same bytes."""
+    return _snapshot_meta_out(meta).SerializeToString()
+
+
+def decode_snapshot_meta(data: bytes) -> SnapshotMeta:
+    """What `encode_snapshot_meta` made these bytes of."""
+    return _snapshot_meta_in(_parse(pb.SnapshotMeta(), data))
 
 
 def encode_message(message: m.Message) -> bytes:
@@ -78,6 +69,58 @@ def decode_message(data: bytes) -> m.Message:
         return _append_entries_in(parsed.append_entries)
     kind, values = _PLAIN_BY_BODY[body], getattr(parsed, body)
     return kind.message(*[read(getattr(values, name)) for name, read in kind.fields])
+
+
+def _membership_out(membership: Membership) -> pb.Membership:
+    return pb.Membership(
+        voters=sorted(membership.voters),
+        learners=sorted(membership.learners),
+        voters_outgoing=sorted(membership.voters_outgoing),
+        learners_next=sorted(membership.learners_next),
+        witnesses=sorted(membership.witnesses),
+        auto_leave=membership.auto_leave,
+        removed=sorted(membership.removed),
+    )
+
+
+def _membership_in(parsed: pb.Membership) -> Membership:
+    if not parsed.voters:
+        raise Malformed("a membership without voters")
+    return Membership(
+        voters=_node_ids(parsed.voters),
+        learners=_node_ids(parsed.learners),
+        voters_outgoing=_node_ids(parsed.voters_outgoing),
+        learners_next=_node_ids(parsed.learners_next),
+        witnesses=_node_ids(parsed.witnesses),
+        auto_leave=parsed.auto_leave,
+        removed=_node_ids(parsed.removed),
+    )
+
+
+def _snapshot_meta_out(meta: SnapshotMeta) -> pb.SnapshotMeta:
+    return pb.SnapshotMeta(
+        index=meta.index,
+        term=meta.term,
+        time_ms=meta.time_ms,
+        membership=_membership_out(meta.membership),
+        membership_index=meta.membership_index,
+        size=meta.size,
+    )
+
+
+def _snapshot_meta_in(parsed: pb.SnapshotMeta) -> SnapshotMeta:
+    if parsed.index == 0 or parsed.term == 0:
+        raise Malformed("a snapshot of nothing")
+    if parsed.membership_index > parsed.index:
+        raise Malformed("a snapshot with a membership from behind it")
+    return SnapshotMeta(
+        index=_number(parsed.index),
+        term=_number(parsed.term),
+        time_ms=_number(parsed.time_ms),
+        membership=_membership_in(parsed.membership),
+        membership_index=parsed.membership_index,
+        size=_number(parsed.size),
+    )
 
 
 def _append_entries_out(message: m.AppendEntries) -> pb.AppendEntries:

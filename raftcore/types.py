@@ -88,3 +88,22 @@ class Membership:
     def members(self) -> frozenset[NodeId]:
         """Everybody that takes part."""
         return self.voters | self.learners | self.voters_outgoing
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotMeta:
+    """What a snapshot stands for: everything up to `index`, all of it committed (paper §7)."""
+
+    index: int
+    """The last entry that it replaces ("last included index")."""
+    term: int
+    """That entry's term ("last included term"): what follows is checked against it."""
+    time_ms: int
+    """That entry's cluster time, which goes on from there."""
+    membership: Membership
+    """The latest one up to `index` ("the latest configuration in the log as of last included
+    index"): a log that begins behind it has nothing else to say who takes part."""
+    membership_index: int = 0
+    """The entry that brought it; 0 for the one that the log began with."""
+    size: int = 0
+    """Bytes of the state, as it is kept and sent; 0 for a witness's, which has none."""

@@ -24,6 +24,22 @@ class Membership(_message.Message):
     removed: _containers.RepeatedScalarFieldContainer[str]
     def __init__(self, voters: _Optional[_Iterable[str]] = ..., learners: _Optional[_Iterable[str]] = ..., voters_outgoing: _Optional[_Iterable[str]] = ..., learners_next: _Optional[_Iterable[str]] = ..., witnesses: _Optional[_Iterable[str]] = ..., auto_leave: bool = ..., removed: _Optional[_Iterable[str]] = ...) -> None: ...
 
+class SnapshotMeta(_message.Message):
+    __slots__ = ("index", "term", "time_ms", "membership", "membership_index", "size")
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    TERM_FIELD_NUMBER: _ClassVar[int]
+    TIME_MS_FIELD_NUMBER: _ClassVar[int]
+    MEMBERSHIP_FIELD_NUMBER: _ClassVar[int]
+    MEMBERSHIP_INDEX_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    index: int
+    term: int
+    time_ms: int
+    membership: Membership
+    membership_index: int
+    size: int
+    def __init__(self, index: _Optional[int] = ..., term: _Optional[int] = ..., time_ms: _Optional[int] = ..., membership: _Optional[_Union[Membership, _Mapping]] = ..., membership_index: _Optional[int] = ..., size: _Optional[int] = ...) -> None: ...
+
 class PreVote(_message.Message):
     __slots__ = ("term", "candidate", "last_log_index", "last_log_term")
     TERM_FIELD_NUMBER: _ClassVar[int]

@@ -25,6 +25,10 @@ class Disk:
         """Open an existing file for writing in place."""
         return io.FileIO(path, "r+")
 
+    def noise(self, length: int) -> bytes:
+        """Random bytes that nobody can know."""
+        return os.urandom(length)
+
     def read(self, path: Path, offset: int = 0, length: int = -1) -> bytes:
         """Read by name, so that readers share no file position with the writer."""
         with io.FileIO(path, "r") as file:

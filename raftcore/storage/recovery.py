@@ -13,6 +13,8 @@ from raftcore.storage.record import decode_record, record_hard_state
 from raftcore.storage.segment import (
     FRAME_OVERHEAD_BYTES,
     HEADER_BYTES,
+    Header,
+    Seal,
     decode_header,
     frame_follows,
     is_zero,
@@ -39,6 +41,8 @@ class Recovered:
     """Where its last frame begins; 0 while it has none but its header."""
     size: int = 0
     """Size of that segment's file."""
+    seals: dict[int, Seal] = field(default_factory=dict)
+    """Of each segment."""
     content_bytes: int = 0
     """Of all frames."""
 
@@ -56,14 +60,14 @@ def recover(folder: SegmentFolder, disk: Disk) -> Recovered:
     content = b""
     for sequence in sequences:
         content = disk.read(folder.segment(sequence))
-        _check_header(folder, sequence, content, state)
+        state.seals[sequence] = _check_header(folder, sequence, content, state).seal
         state.sequence = sequence
         _replay(folder.segment(sequence), content, state)
     # Nothing may be changed before all has been read: what is damaged is left as it is.
     if sequences:
         state.size = len(content)
         path = folder.segment(sequences[-1])
-        _settle_tail(path, content, state.offset, disk)
+        _settle_tail(path, content, state, disk)
         _make_durable(path, content[: state.offset], state.last_frame, disk)
     if not_begun:
         _wipe(folder.segment(state.sequence + 1), not_begun, 0, disk)
@@ -95,7 +99,7 @@ def _not_begun(path: Path, disk: Disk) -> bytes | None:
     return content[: written_bytes(content)]
 
 
-def _check_header(folder: SegmentFolder, sequence: int, content: bytes, state: Recovered) -> None:
+def _check_header(folder: SegmentFolder, sequence: int, content: bytes, state: Recovered) -> Header:
     path = folder.segment(sequence)
     header = decode_header(content)
     if header is None:
@@ -108,14 +112,15 @@ def _check_header(folder: SegmentFolder, sequence: int, content: bytes, state: R
             path, offset = folder.segment(state.sequence), state.offset
             raise LogDamaged(path, offset, "a record that was written here is damaged or missing")
         raise LogDamaged(path, 0, "earlier segments are missing")
+    return header
 
 
 def _replay(path: Path, content: bytes, state: Recovered) -> None:
     """Take in every whole frame of a segment; stop at the first that is none."""
-    index = state.index
+    index, seal = state.index, state.seals[state.sequence]
     offset = HEADER_BYTES
     state.last_frame = 0
-    while (frame := read_frame(content, offset)) is not None:
+    while (frame := read_frame(content, offset, seal)) is not None:
         payload, previous, crc = frame
         if previous != state.chain:
             raise LogDamaged(path, offset, "a record is missing before this one")
@@ -137,15 +142,16 @@ def _replay(path: Path, content: bytes, state: Recovered) -> None:
     state.offset = offset
 
 
-def _settle_tail(path: Path, content: bytes, offset: int, disk: Disk) -> None:
+def _settle_tail(path: Path, content: bytes, state: Recovered, disk: Disk) -> None:
     """Make sure that nothing stands behind the last whole frame, or refuse."""
+    offset, seal = state.offset, state.seals[state.sequence]
     if is_zero(content, offset):
         return
-    follower = frame_follows(content, offset)
+    follower = frame_follows(content, offset, seal)
     if follower is not None:
         what = f"the record here is not what was written, and a later one stands at {follower}"
         raise LogDamaged(path, offset, what)
-    if not looks_torn(content, offset):
+    if not looks_torn(content, offset, seal):
         raise LogDamaged(path, offset, "the last record was complete and is not what was written")
     _wipe(path, content, offset, disk)
 

@@ -20,7 +20,15 @@ from raftcore.storage.folder import SegmentFolder
 from raftcore.storage.index import Span, check_range
 from raftcore.storage.record import decode_record, encode_record, record_entries
 from raftcore.storage.recovery import Recovered, recover
-from raftcore.storage.segment import HEADER_BYTES, Header, encode_frame, read_frame
+from raftcore.storage.segment import (
+    FRAME_OVERHEAD_BYTES,
+    HEADER_BYTES,
+    SEAL_BYTES,
+    Header,
+    Seal,
+    encode_frame,
+    read_frame,
+)
 from raftcore.storage.sequence import check_contiguous, within_bytes
 from raftcore.types import Entry, HardState
 
@@ -46,6 +54,7 @@ class WriteAheadLog:
         self._failure: str | None = None
         self._chain = state.chain
         self._sequence = state.sequence
+        self._seals = state.seals
         self._offset = state.offset
         self._size = state.size
         self._content_bytes = state.content_bytes
@@ -134,10 +143,10 @@ class WriteAheadLog:
     def _read(self, run: Sequence[Span]) -> Iterator[Entry]:
         """Read spans that lie behind one another, at once."""
         start = run[0].offset
-        path = self._folder.segment(run[0].segment)
+        path, seal = self._folder.segment(run[0].segment), self._seals[run[0].segment]
         content = self._disk.read(path, start, run[-1].offset + run[-1].length - start)
         for span in run:
-            frame = read_frame(content, span.offset - start)
+            frame = read_frame(content, span.offset - start, seal)
             if frame is None:
                 raise LogDamaged(path, span.offset, "a record has changed since it was written")
             yield from record_entries(decode_record(frame[0]), span.skip, span.count)
@@ -176,12 +185,13 @@ class WriteAheadLog:
     def _write_frame(self, entries: Sequence[Entry]) -> None:
         """Write and sync one frame with the first of the pending entries."""
         hard_state = self._hard_state if self._hard_state_pending else None
-        frame, crc = encode_frame(encode_record(hard_state, entries), self._chain)
-        if self._offset + len(frame) > self._size:
+        payload = encode_record(hard_state, entries)
+        if self._offset + FRAME_OVERHEAD_BYTES + len(payload) > self._size:
             # Each segment begins with the hard state, so that it does not need the ones before.
-            frame, crc = encode_frame(encode_record(self._hard_state, entries), self._chain)
-            self._begin_segment(HEADER_BYTES + len(frame))
+            payload = encode_record(self._hard_state, entries)
+            self._begin_segment(HEADER_BYTES + FRAME_OVERHEAD_BYTES + len(payload))
         file = self._open_file()
+        frame, crc = encode_frame(payload, self._chain, self._seals[self._sequence], self._offset)
         self._disk.write(file, frame, self._offset)
         self._disk.sync(file)
         with self._lock:
@@ -195,12 +205,14 @@ class WriteAheadLog:
 
     def _begin_segment(self, bytes_min: int) -> None:
         first = self._pending[0].index if self._pending else self._index.last_index + 1
-        header = Header(self._sequence + 1, first, self._chain)
+        seal = Seal.drawn(self._disk.noise(SEAL_BYTES))
+        header = Header(self._sequence + 1, first, self._chain, seal)
         file, size = self._folder.begin(header, bytes_min)
         if self._file is not None:
             self._file.close()
         self._file = file
         self._sequence = header.sequence
+        self._seals[self._sequence] = seal
         self._offset = HEADER_BYTES
         self._size = size
 

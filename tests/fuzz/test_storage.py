@@ -18,6 +18,7 @@ from raftcore.storage.record import (
 from raftcore.storage.segment import (
     HEADER_BYTES,
     Header,
+    Seal,
     decode_header,
     encode_frame,
     frame_follows,
@@ -43,6 +44,14 @@ states = st.one_of(
     st.none(), st.builds(HardState, numbers, st.one_of(st.none(), st.text(max_size=20)))
 )
 records = st.builds(encode_record, states, entries)
+SEAL = Seal.drawn(bytes(range(12)))
+headers = st.builds(
+    Header,
+    numbers,
+    numbers,
+    st.integers(0, 2**32 - 1),
+    st.binary(min_size=12, max_size=12).map(Seal.drawn),
+)
 
 
 @seeded
@@ -60,23 +69,23 @@ def test_a_record_is_one_or_a_value_error(data):
 @given(
     st.one_of(
         st.binary(max_size=200),
-        damaged(st.binary(max_size=60).map(lambda payload: encode_frame(payload, 7)[0])),
+        damaged(st.binary(max_size=60).map(lambda payload: encode_frame(payload, 7, SEAL, 0)[0])),
     )
 )
 def test_a_frame_is_whole_or_none(data):
     for offset in range(min(len(data), 30)):
-        frame = read_frame(data, offset)
+        frame = read_frame(data, offset, SEAL)
         if frame is not None:
             assert frame[0] in data
-    frame_follows(data, 0)
-    looks_torn(data, 0)
+    frame_follows(data, 0, SEAL)
+    looks_torn(data, 0, SEAL)
 
 
 @seeded
 @given(
     st.one_of(
         st.binary(max_size=2 * HEADER_BYTES),
-        damaged(st.builds(Header, numbers, numbers, st.integers(0, 2**32 - 1)).map(Header.encode)),
+        damaged(headers.map(Header.encode)),
     )
 )
 def test_a_header_is_one_or_none(data):
@@ -145,7 +154,7 @@ def test_a_folder_of_garbage_is_refused_or_empty(contents):
 
 
 def test_a_frame_that_claims_to_be_long_costs_nothing():
-    frame = bytearray(encode_frame(b"x" * 50, 0)[0])
+    frame = bytearray(encode_frame(b"x" * 50, 0, SEAL, 0)[0])
     frame[4:8] = b"\xff\xff\xff\x7f"
-    assert frugal(read_frame, bytes(frame)) is None
-    assert frugal(lambda data: frame_follows(data, 0), bytes(frame)) is None
+    assert frugal(lambda data: read_frame(data, 0, SEAL), bytes(frame)) is None
+    assert frugal(lambda data: frame_follows(data, 0, SEAL), bytes(frame)) is None

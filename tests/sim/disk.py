@@ -14,7 +14,7 @@ from pathlib import Path
 
 from raftcore import Entry, HardState, Persist
 from raftcore.storage import LogDamaged, LogFailed, LogReader, LogStore, MemoryLog, WriteAheadLog
-from raftcore.storage.segment import FRAME_OVERHEAD_BYTES, HEADER_BYTES, read_frame
+from raftcore.storage.segment import FRAME_OVERHEAD_BYTES, HEADER_BYTES, decode_header, read_frame
 from tests.sim.oracle import Violation
 from tests.storage.disks import PowerCut, PowerCutDisk
 
@@ -240,7 +240,8 @@ class FileDisk(MemoryDisk):
         frames = []
         for path in sorted(self._folder.glob("*.wal")):
             content, offset = path.read_bytes(), HEADER_BYTES
-            while (frame := read_frame(content, offset)) is not None:
+            header = decode_header(content)
+            while header and (frame := read_frame(content, offset, header.seal)) is not None:
                 length = FRAME_OVERHEAD_BYTES + len(frame[0])
                 frames.append((path, offset, length))
                 offset += length

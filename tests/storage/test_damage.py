@@ -119,7 +119,7 @@ def test_a_flipped_bit_anywhere_loses_nothing_silently(written: Written, flip: i
             assert damage.offset <= position
             assert written.path.read_bytes() == changed
     # The unused rest of the header and a frame's own check are all that may change unseen.
-    unseen = (HEADER_BYTES - 36) + 4 * len(written.borders[1:])
+    unseen = (HEADER_BYTES - 48) + 4 * len(written.borders[1:])
     assert refusals == written.end - unseen
 
 

@@ -14,7 +14,7 @@ from raftcore.storage import LogDamaged, record_pb2
 from raftcore.storage import disk as disk_module
 from raftcore.storage.disk import Disk
 from raftcore.storage.errors import log_failed
-from raftcore.storage.segment import HEADER_BYTES, Header, encode_frame
+from raftcore.storage.segment import HEADER_BYTES, Header, Seal, encode_frame
 from tests.storage.logs import open_log
 
 
@@ -94,6 +94,7 @@ def test_reading_beyond_the_end_gives_what_there_is(tmp_path) -> None:
     assert Disk().read(path, 8, 100) == b"89"
 
 
+SEAL = Seal.drawn(bytes(range(12)))
 NO_PROTOBUF = b"\xff\xff"
 COLUMNS_DIFFER = record_pb2.Record(first_index=1, terms=[1]).SerializeToString()
 UNKNOWN_KIND = record_pb2.Record(
@@ -107,8 +108,8 @@ BEYOND_THE_LOG = record_pb2.Record(
 @pytest.mark.parametrize("payload", [NO_PROTOBUF, COLUMNS_DIFFER, UNKNOWN_KIND, BEYOND_THE_LOG])
 def test_a_whole_frame_whose_content_is_no_record_is_refused(tmp_path, payload: bytes) -> None:
     # Its checksum holds, so it was written like this: by something that is not this program.
-    frame, _ = encode_frame(payload, 0)
-    content = Header(1, 1, 0).encode() + frame
+    frame, _ = encode_frame(payload, 0, SEAL, HEADER_BYTES)
+    content = Header(1, 1, 0, SEAL).encode() + frame
     (tmp_path / "0000000000000001.wal").write_bytes(content.ljust(4096, b"\0"))
     with pytest.raises(LogDamaged, match="cannot be read") as caught:
         open_log(tmp_path)
@@ -116,6 +117,8 @@ def test_a_whole_frame_whose_content_is_no_record_is_refused(tmp_path, payload: 
 
 
 def test_a_first_segment_that_goes_on_from_another_is_refused(tmp_path) -> None:
-    (tmp_path / "0000000000000001.wal").write_bytes(Header(1, 1, 7).encode().ljust(4096, b"\0"))
+    (tmp_path / "0000000000000001.wal").write_bytes(
+        Header(1, 1, 7, SEAL).encode().ljust(4096, b"\0")
+    )
     with pytest.raises(LogDamaged, match="earlier segments are missing"):
         open_log(tmp_path)

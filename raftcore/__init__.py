@@ -15,7 +15,19 @@ from raftcore.changes import (
 )
 from raftcore.config import Config
 from raftcore.core import RaftCore
-from raftcore.effects import Apply, Effect, Persist, ReadReady, ReadRefused, RoleChanged, Send
+from raftcore.effects import (
+    Apply,
+    Compact,
+    Effect,
+    InstallSnapshot,
+    Persist,
+    ReadReady,
+    ReadRefused,
+    RoleChanged,
+    Send,
+    SendSnapshot,
+    TakeSnapshot,
+)
 from raftcore.errors import (
     ChangeRefused,
     InvariantViolation,
@@ -27,7 +39,15 @@ from raftcore.errors import (
 )
 from raftcore.messages import Message
 from raftcore.status import MemberStatus, Status
-from raftcore.types import Entry, EntryKind, HardState, Membership, NodeId, Role
+from raftcore.types import (
+    Entry,
+    EntryKind,
+    HardState,
+    Membership,
+    NodeId,
+    Role,
+    SnapshotMeta,
+)
 
 __all__ = [
     "AddLearner",
@@ -35,12 +55,14 @@ __all__ = [
     "Apply",
     "Change",
     "ChangeRefused",
+    "Compact",
     "Config",
     "Demote",
     "Effect",
     "Entry",
     "EntryKind",
     "HardState",
+    "InstallSnapshot",
     "InvariantViolation",
     "JointMode",
     "Malformed",
@@ -60,6 +82,9 @@ __all__ = [
     "Role",
     "RoleChanged",
     "Send",
+    "SendSnapshot",
+    "SnapshotMeta",
     "Status",
+    "TakeSnapshot",
     "TransferRefused",
 ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from raftcore import priority, quorum, reads
 from raftcore.messages import Heartbeat
-from raftcore.progress import Progress
+from raftcore.progress import Progress, ProgressState
 from raftcore.state import Leading, Node
 from raftcore.types import NodeId
 
@@ -138,7 +138,8 @@ def on_timer(node: Node, leading: Leading) -> None:
 def _commit_stalled(node: Node, leading: Leading) -> bool:
     # Heartbeats are small and travel apart from entries: that they arrive does not mean that these
     # do.  A follower that takes anything at all is reason to stay, as a slow one is no better off
-    # with another leader.
+    # with another leader.  Nor is one that is being sent a snapshot; how long that may take its
+    # driver knows.
     stall_ms, log = node.config.commit_stall_ms, node.log
     others = [leading.progress[voter] for voter in node.other_voters if voter in leading.progress]
     matched = sum(progress.match_index for progress in others)
@@ -146,7 +147,8 @@ def _commit_stalled(node: Node, leading: Leading) -> bool:
     if moved != leading.moved or log.commit_index == log.last_index or not others:
         leading.moved = moved
         leading.moved_ms = node.now_ms
-    return bool(stall_ms) and node.now_ms - leading.moved_ms >= stall_ms
+    stalled = bool(stall_ms) and node.now_ms - leading.moved_ms >= stall_ms
+    return stalled and all(progress.state is not ProgressState.SNAPSHOT for progress in others)
 
 
 def _disk_stalled(node: Node) -> bool:

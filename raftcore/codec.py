@@ -54,6 +54,8 @@ def encode_message(message: m.Message) -> bytes:
     """A message as it travels."""
     if isinstance(message, m.AppendEntries):
         return pb.Message(append_entries=_append_entries_out(message)).SerializeToString()
+    if isinstance(message, m.Snapshot):
+        return pb.Message(snapshot=_snapshot_out(message)).SerializeToString()
     kind = _PLAIN[type(message)]
     body: dict[str, Any] = {kind.body: kind.schema(**_fields(message))}
     return pb.Message(**body).SerializeToString()
@@ -67,6 +69,8 @@ def decode_message(data: bytes) -> m.Message:
         raise Malformed("a message of no known kind")
     if body == "append_entries":
         return _append_entries_in(parsed.append_entries)
+    if body == "snapshot":
+        return _snapshot_in(parsed.snapshot)
     kind, values = _PLAIN_BY_BODY[body], getattr(parsed, body)
     return kind.message(*[read(getattr(values, name)) for name, read in kind.fields])
 
@@ -174,6 +178,27 @@ def _append_entries_in(parsed: pb.AppendEntries) -> m.AppendEntries:
     )
 
 
+def _snapshot_out(message: m.Snapshot) -> pb.Snapshot:
+    return pb.Snapshot(
+        term=message.term,
+        leader=message.leader,
+        session=message.session,
+        meta=_snapshot_meta_out(message.meta),
+    )
+
+
+def _snapshot_in(parsed: pb.Snapshot) -> m.Snapshot:
+    meta = _snapshot_meta_in(parsed.meta)
+    if meta.term > _number(parsed.term):
+        raise Malformed("a snapshot of a later term than its leader's")
+    return m.Snapshot(
+        term=parsed.term,
+        leader=_node_id(parsed.leader),
+        session=_number(parsed.session),
+        meta=meta,
+    )
+
+
 def _parse(target: _Parsed, data: bytes) -> _Parsed:
     try:
         target.ParseFromString(data)
@@ -219,5 +244,9 @@ class _Plain:
         )
 
 
-_PLAIN = {kind: _Plain.of(kind) for kind in get_args(m.Message) if kind is not m.AppendEntries}
+_PLAIN = {
+    kind: _Plain.of(kind)
+    for kind in get_args(m.Message)
+    if kind not in (m.AppendEntries, m.Snapshot)
+}
 _PLAIN_BY_BODY = {kind.body: kind for kind in _PLAIN.values()}

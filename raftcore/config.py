@@ -75,6 +75,18 @@ class Config:
     """The most by which the rates of two members' clocks differ, as a fraction: a lease lasts
     `election_timeout_ms / (1 + clock_drift)` from the sending of the heartbeats that gave it."""
 
+    snapshots: bool = False
+    """The driver keeps snapshots (paper §7): it is asked to take, send and install them.  Without,
+    the log is never compacted."""
+
+    snapshot_log_bytes: int = 64 * MIB
+    """A snapshot is asked for when what was applied since the last one counts for more than this.
+    0: never, the driver takes one when it likes."""
+
+    snapshot_trailing_entries: int = 5_000
+    """Entries before a snapshot that are kept all the same, so that a follower that lags a little
+    gets entries and not the whole state."""
+
     def __post_init__(self) -> None:
         if not self.node_id:
             raise ValueError("node_id is empty")
@@ -95,9 +107,13 @@ class Config:
         ):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be positive")
-        if self.priority < 0:
-            raise ValueError(f"priority ({self.priority}) must not be negative")
-        if self.commit_stall_ms < 0:
-            raise ValueError("commit_stall_ms must not be negative")
+        for name in (
+            "priority",
+            "commit_stall_ms",
+            "snapshot_log_bytes",
+            "snapshot_trailing_entries",
+        ):
+            if getattr(self, name) < 0:
+                raise ValueError(f"{name} ({getattr(self, name)}) must not be negative")
         if not 0 <= self.clock_drift < 1:
             raise ValueError(f"clock_drift ({self.clock_drift}) must be at least 0 and below 1")

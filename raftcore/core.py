@@ -11,12 +11,12 @@ with effects is in `effects`.  `InvariantViolation` from any call means: stop th
 from __future__ import annotations
 
 import random
-from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from raftcore import (
     authority,
+    compaction,
     election,
     follower,
     leader,
@@ -24,14 +24,15 @@ from raftcore import (
     reads,
     reconfiguration,
     recording,
+    snapshot_installing,
+    snapshot_sending,
     transfer,
     witness,
 )
 from raftcore.changes import Change, JointMode
 from raftcore.config import Config
-from raftcore.effects import Apply, Effect, RoleChanged
-from raftcore.errors import InvariantViolation
-from raftcore.log import RaftLog, entry_size
+from raftcore.effects import Effect, RoleChanged
+from raftcore.log import RaftLog
 from raftcore.messages import (
     AppendEntries,
     AppendEntriesResponse,
@@ -45,11 +46,12 @@ from raftcore.messages import (
     Removed,
     RequestVote,
     RequestVoteResponse,
+    Snapshot,
     TimeoutNow,
 )
 from raftcore.state import Node
 from raftcore.status import Status, status_of
-from raftcore.types import HardState, Membership, NodeId, Role
+from raftcore.types import HardState, Membership, NodeId, Role, SnapshotMeta
 
 if TYPE_CHECKING:
     from raftcore.recording import Trace
@@ -66,6 +68,7 @@ _HANDLERS: dict[type[Message], Callable[[Node, Any], None]] = {
     RequestVoteResponse: election.on_request_vote_response,
     TimeoutNow: election.on_timeout_now,
     Removed: election.on_removed,
+    Snapshot: snapshot_installing.on_snapshot,
     ReadIndex: reads.on_read_index,
     ReadIndexResponse: reads.on_read_index_response,
 }
@@ -111,16 +114,13 @@ class RaftCore:
                 cache_bytes_max=config.cache_bytes_max,
             ),
             hard_state,
+            applied_index,
             rng,
             now_ms,
         )
+        if config.snapshots:
+            self._node.applying.measure(self._node.log)
         witness.check_start(self._node.log, config.node_id, witness=config.witness)
-        self._applied_index = applied_index
-        # Handed out to be applied up to this index; and the last index and bytes of each batch that
-        # has not been reported as applied.
-        self._apply_offered = applied_index
-        self._applying: deque[tuple[int, int]] = deque()
-        self._applying_bytes = 0
         self._reported: tuple[Role, int, NodeId | None]
         self._reported = (Role.FOLLOWER, hard_state.current_term, None)
         self._node.reset_election_timer()
@@ -155,7 +155,7 @@ class RaftCore:
 
     @property
     def applied_index(self) -> int:
-        return self._applied_index
+        return self._node.applying.applied_index
 
     @property
     def membership(self) -> Membership:
@@ -179,7 +179,7 @@ class RaftCore:
     def status(self, now_ms: int) -> Status:
         """A picture for people."""
         self._advance(now_ms)
-        return status_of(self._node, self._applied_index)
+        return status_of(self._node)
 
     def cluster_time_ms(self, now_ms: int) -> int:
         """This node's estimate of cluster time; never falls."""
@@ -279,14 +279,45 @@ class RaftCore:
         self._node.log.persisted(ticket)
         leader.commit(self._node)
         election.on_state_durable(self._node)
+        snapshot_installing.finish(self._node)
 
     def applied(self, index: int) -> None:
         """Entries up to `index` are in the state machine."""
-        if index > self._apply_offered:
-            raise InvariantViolation(f"{index} applied, but {self._apply_offered} handed out")
-        self._applied_index = max(self._applied_index, index)
-        while self._applying and self._applying[0][0] <= index:
-            self._applying_bytes -= self._applying.popleft()[1]
+        self._node.applying.applied(index)
+        snapshot_installing.finish(self._node)
+
+    # ------------------------------------------------------------------ snapshots
+
+    def snapshot_meta(self, index: int, size: int = 0) -> SnapshotMeta | None:
+        """What a snapshot of the state machine at `index` stands for (paper §7).
+
+        `index` has been handed out to be applied.  None if the log has forgotten it, because a
+        newer snapshot was installed meanwhile: then this one is of no use.
+        """
+        return compaction.meta_of(self._node, index, size)
+
+    def snapshot_taken(self, meta: SnapshotMeta, now_ms: int) -> None:
+        """A snapshot of this node's own state is durable, whether asked for or not."""
+        self._advance(now_ms)
+        compaction.taken(self._node, meta)
+
+    def snapshot_failed(self, now_ms: int) -> None:
+        """The snapshot that was asked for could not be taken."""
+        self._advance(now_ms)
+        compaction.failed(self._node)
+
+    def snapshot_sent(self, to: NodeId, message: Snapshot, now_ms: int, *, ok: bool) -> None:
+        """What a `SendSnapshot` asked for is there, all of it, or was given up."""
+        self._advance(now_ms)
+        snapshot_sending.sent(self._node, to, message, ok=ok)
+
+    def snapshot_arrived(self, message: Snapshot, now_ms: int) -> bool:
+        """The message of a `SendSnapshot` and its snapshot have come in whole, and are durable here.
+
+        If it is wanted, an `InstallSnapshot` follows; otherwise the snapshot may be thrown away.
+        """
+        self._advance(now_ms)
+        return snapshot_installing.arrived(self._node, message)
 
     # ------------------------------------------------------------------ effects
 
@@ -296,34 +327,19 @@ class RaftCore:
         authority.serve_reads(node)
         reconfiguration.follow_up(node)
         leader.replicate(node)
-        effects: list[Effect] = []
-        persist = node.take_persist()
-        if persist is not None:
-            effects.append(persist)
+        compaction.ask(node)
+        effects: list[Effect] = [*node.compaction.take(), *node.take_writes()]
         effects.extend(node.outbox.take(node.log.writes))
-        effects.extend(self._take_apply())
-        effects.extend(node.reads.take(self._applied_index))
-        node.log.trim(self._apply_offered)
+        if node.leading is not None:
+            effects.extend(node.leading.take_snapshots())
+        effects.extend(node.applying.take(node.log, node.config.apply_bytes_max))
+        effects.extend(node.reads.take(node.applying.applied_index))
+        node.log.trim(node.applying.offered_index)
         now = (node.role, node.current_term, node.leader)
         if now != self._reported:
             self._reported = now
             effects.append(RoleChanged(*now))
         return effects
-
-    def _take_apply(self) -> list[Apply]:
-        # Only what is durable here: the state machine must not overtake its own log.  So there is
-        # nothing left to wait for.
-        log, bytes_max = self._node.log, self._node.config.apply_bytes_max
-        ready = min(log.commit_index, log.stable_index)
-        batches = []
-        while self._apply_offered < ready and self._applying_bytes < bytes_max:
-            entries = log.entries(self._apply_offered + 1, ready, bytes_max)
-            self._apply_offered = entries[-1].index
-            size = sum(map(entry_size, entries))
-            self._applying.append((self._apply_offered, size))
-            self._applying_bytes += size
-            batches.append(Apply(entries, after=0))
-        return batches
 
     def _advance(self, now_ms: int) -> None:
         # Time never runs backwards here, whatever the driver says: stamps depend on it.

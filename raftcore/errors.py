@@ -42,7 +42,9 @@ class TransferRefused(RaftError):
     """Leadership cannot be handed over in the way asked for; nothing has changed."""
 
     def __init__(
-        self, to: NodeId | None, reason: Literal["not a voter", "itself", "nobody", "witness"]
+        self,
+        to: NodeId | None,
+        reason: Literal["not a voter", "itself", "nobody", "witness", "snapshot"],
     ) -> None:
         self.to = to
         self.reason = reason
@@ -51,6 +53,7 @@ class TransferRefused(RaftError):
                 "not a voter": f"{to!r} is not a voter of this cluster.",
                 "itself": f"{to!r} is the leader already.",
                 "witness": f"{to!r} is a witness: it has no data to lead with.",
+                "snapshot": f"{to!r} is being sent a snapshot: it is far behind.",
                 "nobody": "No other voter is in contact with the leader.",
             }[reason]
         )

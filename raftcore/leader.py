@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from raftcore import authority, quorum, reads, transfer, witness
+from raftcore import authority, quorum, reads, snapshot_sending, transfer, witness
 from raftcore.codec import encode_membership
 from raftcore.errors import InvariantViolation, NotLeader, ProposalRefused
 from raftcore.log import ENTRY_OVERHEAD_BYTES, entry_size
@@ -86,7 +86,9 @@ def on_append_entries_response(node: Node, message: AppendEntriesResponse) -> No
         return
     if not message.success:
         _on_refusal(node, leading, progress, message)
-    elif message.match_index <= node.log.last_index and progress.acknowledged(message.match_index):
+    elif message.match_index <= node.log.last_index and progress.acknowledged(
+        message.match_index, node.log.first_index
+    ):
         # No follower can hold more than was sent; one that says so is not counted.
         progress.round(node.log.last_index, node.now_ms, node.config)
         commit(node)
@@ -149,7 +151,7 @@ def _replicate_to(
     config, log = node.config, node.log
     progress.round(through, node.now_ms, config)
     if progress.next_index < log.first_index:
-        # Compacted: only a snapshot can help this follower.
+        snapshot_sending.send(node, leading, member, progress, through=through)
         return
     disk_reads = 0
     while progress.next_index <= through and progress.may_send(config):

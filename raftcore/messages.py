@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from raftcore.types import Entry, NodeId
+from raftcore.types import Entry, NodeId, SnapshotMeta
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +107,21 @@ class HeartbeatResponse:
 
 
 @dataclass(frozen=True, slots=True)
+class Snapshot:
+    """InstallSnapshot (paper §7, Figure 13) without the state, which travels by other means.
+
+    To a witness this is all there is to send, and it comes as any message.  To everybody else it
+    goes with the state, and is handed to `RaftCore.snapshot_arrived` when all of that is there.
+    """
+
+    term: int
+    leader: NodeId
+    session: int
+    """As in `AppendEntries`: the answer is one to an append up to `meta.index`."""
+    meta: SnapshotMeta
+
+
+@dataclass(frozen=True, slots=True)
 class Removed:
     """You are no member any more, and never will be: that is committed (thesis §4.2.3)."""
 
@@ -156,6 +171,7 @@ Message = (
     | HeartbeatResponse
     | TimeoutNow
     | Removed
+    | Snapshot
     | ReadIndex
     | ReadIndexResponse
 )

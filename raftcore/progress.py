@@ -2,7 +2,8 @@
 
 In PROBE the leader does not know where the logs agree: one message at a time finds out.  In
 REPLICATE it sends ahead optimistically ("pipelining", thesis §10.2.1), bounded by count and bytes,
-and falls back to PROBE when the follower refuses.
+and falls back to PROBE when the follower refuses.  In SNAPSHOT the state itself is on its way (paper
+§7), and no entries are sent.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ class ProgressState(Enum):
 
     PROBE = 1
     REPLICATE = 2
+    SNAPSHOT = 3
 
 
 class Progress:
@@ -41,6 +43,8 @@ class Progress:
         "round_target",
         "session",
         "silent_heartbeats",
+        "snapshot_due_ms",
+        "snapshot_index",
         "state",
     )
 
@@ -68,6 +72,10 @@ class Progress:
         """When the newest heartbeat that it has answered was sent."""
         self.heard_ms: int | None = None
         """When anything came from it."""
+        self.snapshot_index = 0
+        """The last index of the snapshot that was sent last."""
+        self.snapshot_due_ms = 0
+        """No snapshot before this: the last one could not be sent."""
         self.round_target = 0
         """A round ends when the follower holds what the log held at its beginning; 0 for none."""
         self.round_since_ms = 0
@@ -87,8 +95,8 @@ class Progress:
 
     def may_send(self, config: Config) -> bool:
         """Whether another message with entries may go."""
-        if self.state is ProgressState.PROBE:
-            return not self.probe_sent
+        if self.state is not ProgressState.REPLICATE:
+            return self.state is ProgressState.PROBE and not self.probe_sent
         if not self._inflight:
             return True
         return (
@@ -113,15 +121,21 @@ class Progress:
         commit_index = min(commit_index, self.next_index - 1)
         return self.state is ProgressState.REPLICATE and commit_index > self.commit_sent
 
-    def acknowledged(self, match_index: int) -> bool:
-        """The follower holds everything up to `match_index`; True if that is news."""
+    def acknowledged(self, match_index: int, first_index: int = 1) -> bool:
+        """The follower holds everything up to `match_index`; True if that is news.
+
+        While a snapshot is on its way, it is over when entries can follow: whether the snapshot is
+        what brought it there does not matter, and nothing may have come to say so.
+        """
         self.silent_heartbeats = 0
         self.probe_sent = False
         news = match_index > self.match_index
         self.match_index = max(self.match_index, match_index)
         while self._inflight and self._inflight[0][0] <= match_index:
             self._inflight_bytes -= self._inflight.popleft()[1]
-        if self.state is ProgressState.PROBE:
+        if self.state is ProgressState.PROBE or (
+            self.state is ProgressState.SNAPSHOT and match_index >= first_index - 1
+        ):
             self.state = ProgressState.REPLICATE
             self.next_index = self.match_index + 1
         else:
@@ -150,7 +164,8 @@ class Progress:
         """Whether it is here and the last round was short, and so far the present one."""
         heard = self.heard_ms is not None and now_ms - self.heard_ms < config.election_timeout_ms
         present = not self.round_target or now_ms - self.round_since_ms < config.election_timeout_ms
-        return heard and self._last_round_short and present
+        arriving = self.state is ProgressState.SNAPSHOT
+        return heard and self._last_round_short and present and not arriving
 
     def refused(self, rejected_index: int) -> bool:
         """Whether a refusal of this session says something new about where the logs agree."""
@@ -169,13 +184,20 @@ class Progress:
         self._inflight.clear()
         self._inflight_bytes = 0
 
+    def send_snapshot(self, index: int, session: int) -> None:
+        """The state up to `index` is sent instead of entries."""
+        self.probe(index + 1, session)
+        self.state = ProgressState.SNAPSHOT
+        self.snapshot_index = index
+
     def heartbeat_answered(self) -> None:
         """The follower is there.  If it keeps silent about entries, ask about them.
 
         Without this a window full of lost messages would stay full, and a lost probe be the last.
         The first answer proves nothing: the entries may just be on their way or being written.
         """
-        if not self.probe_sent and self.match_index == self.next_index - 1:
+        waits = self.probe_sent or self.match_index != self.next_index - 1
+        if not waits or self.state is ProgressState.SNAPSHOT:
             self.silent_heartbeats = 0
             return
         self.silent_heartbeats += 1

@@ -11,15 +11,25 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from raftcore import quorum
+from raftcore.applying import Applying
 from raftcore.clock import ClusterClock
+from raftcore.compaction import Compaction
 from raftcore.config import Config
-from raftcore.effects import Persist
+from raftcore.effects import InstallSnapshot, Persist, SendSnapshot
 from raftcore.errors import InvariantViolation
 from raftcore.log import RaftLog
 from raftcore.outbox import Outbox
 from raftcore.progress import Progress
 from raftcore.reads import Reads
-from raftcore.types import Entry, EntryKind, HardState, Membership, NodeId, Role
+from raftcore.types import (
+    Entry,
+    EntryKind,
+    HardState,
+    Membership,
+    NodeId,
+    Role,
+    SnapshotMeta,
+)
 
 HEARTBEATS_REMEMBERED_MAX = 128
 """Of those that the timer sends, not of those for reads: many of these may be under way at once."""
@@ -33,6 +43,16 @@ class Transfer:
     deadline_ms: int
     asked: bool = False
     """TimeoutNow has been sent."""
+
+
+@dataclass(slots=True)
+class Installing:
+    """A snapshot on its way to this node's log and state machine (paper §7)."""
+
+    meta: SnapshotMeta
+    skipped_from: int
+    """The first entry that is not handed out to be applied because of it."""
+    handed_out: bool = False
 
 
 @dataclass(slots=True)
@@ -63,6 +83,8 @@ class Leading:
     """The index that voters with data are expected to agree upon next (`witness`)."""
     agreed_since_ms: int = 0
     witnesses_needed: bool = False
+    snapshots: list[SendSnapshot] = field(default_factory=list)
+    """To be handed to the driver."""
     leaving: list[NodeId] = field(default_factory=list)
     """Removed, and to be told so once that is committed."""
     moved: tuple[int, int] = (-1, -1)
@@ -72,6 +94,11 @@ class Leading:
     lease_void: bool = False
     """TimeoutNow was sent in this term: an election may come, however late, that asks nobody to
     have lost the leader."""
+
+    def take_snapshots(self) -> list[SendSnapshot]:
+        """What the driver has to send."""
+        snapshots, self.snapshots = self.snapshots, []
+        return snapshots
 
     def next_session(self) -> int:
         """A tag for a stream of appends, never used before in this term."""
@@ -86,12 +113,15 @@ class Node:
     __slots__ = (
         "_state_dirty",
         "acknowledged",
+        "applying",
         "clock",
+        "compaction",
         "config",
         "courtesy_ms",
         "current_term",
         "election_due_ms",
         "heard_leader_ms",
+        "installing",
         "leader",
         "leading",
         "log",
@@ -111,7 +141,13 @@ class Node:
     )
 
     def __init__(
-        self, config: Config, log: RaftLog, hard_state: HardState, rng: random.Random, now_ms: int
+        self,
+        config: Config,
+        log: RaftLog,
+        hard_state: HardState,
+        applied_index: int,
+        rng: random.Random,
+        now_ms: int,
     ) -> None:
         if hard_state.current_term < log.last_term:
             raise InvariantViolation(
@@ -122,6 +158,9 @@ class Node:
         self.log = log
         self.rng = rng
         self.now_ms = now_ms
+        self.applying = Applying(applied_index)
+        self.compaction = Compaction()
+        self.installing: Installing | None = None
         self.outbox = Outbox()
         self.reads = Reads.of(rng)
         self.clock = ClusterClock(log.last_time_ms(), now_ms)
@@ -168,7 +207,11 @@ class Node:
         "A server that is not part of its own latest configuration should still start new elections,
         as it might still be needed until the C_new entry is committed" (thesis §4.2.2): it may hold
         the longest log, so that no one else can win.  Its own vote does not count then.
+
+        Not while a snapshot is being installed: it could neither apply nor send what it leads.
         """
+        if self.installing is not None:
+            return False
         if self.removed or self.config.witness or self.node_id in self.membership.witnesses:
             return False
         if self.node_id in self.membership.voters:
@@ -255,18 +298,30 @@ class Node:
         self.log.append(Entry(index, self.current_term, kind, time_ms, data))
         return index
 
-    def take_persist(self) -> Persist | None:
-        """What is not yet on its way to the disk.
+    def take_writes(self) -> list[Persist | InstallSnapshot]:
+        """What is not yet on its way to the disk, in the order of its tickets.
 
-        Term and vote go with or before the entries, so that a log never holds an entry of a term
-        that the node does not know of.
+        Term and vote go with or before the entries, and before a snapshot, so that a log never
+        holds an entry of a term that the node does not know of.
         """
+        effects: list[Persist | InstallSnapshot] = []
+        installing = self.installing
+        if installing is not None and not installing.handed_out:
+            installing.handed_out = True
+            if self._state_dirty:
+                effects.append(self._persist(()))
+            meta = installing.meta
+            ticket = self.log.writes.issue(meta.index, with_state=False, now_ms=self.now_ms)
+            effects.append(InstallSnapshot(meta, ticket, installing.skipped_from))
         entries = self.log.take_unwritten()
-        if not entries and not self._state_dirty:
-            return None
+        if entries or self._state_dirty:
+            effects.append(self._persist(entries))
+        return effects
+
+    def _persist(self, entries: tuple[Entry, ...]) -> Persist:
         state = HardState(self.current_term, self.voted_for) if self._state_dirty else None
         self._state_dirty = False
-        ticket = self.log.writes.issue(
-            self.log.last_index, with_state=state is not None, now_ms=self.now_ms
-        )
+        # The entries are the last of the log; of a write without any nothing may be concluded.
+        last_index = entries[-1].index if entries else 0
+        ticket = self.log.writes.issue(last_index, with_state=state is not None, now_ms=self.now_ms)
         return Persist(state, entries, ticket)

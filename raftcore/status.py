@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from raftcore import authority, quorum
+from raftcore.progress import ProgressState
 from raftcore.state import Leading, Node
 from raftcore.types import Membership, NodeId, Role
 
@@ -30,6 +31,8 @@ class MemberStatus:
     inflight_bytes: int = 0
     paused: bool = False
     """Nothing is sent until it answers: a probe is under way, or the window is full."""
+    snapshot_index: int = 0
+    """The last index of the snapshot that is on its way to it; 0 if none is."""
     confirmed_ms: int | None = None
     """Milliseconds since it followed for certain, counted from the sending of a heartbeat that it
     has answered; None where it has answered none in this term."""
@@ -73,9 +76,17 @@ class Status:
     """At a leader: for how long reads still need no messages; None without a lease."""
     reads_pending: int = 0
     """This node's own reads that wait for their index."""
+    snapshot_index: int = 0
+    """What the newest snapshot covers; 0 without one."""
+    snapshot_behind_bytes: int = 0
+    """About what was applied since; at `Config.snapshot_log_bytes` another one is asked for."""
+    snapshot_asked: bool = False
+    """The driver has been asked for a snapshot and has not answered yet."""
+    installing_index: int = 0
+    """A snapshot up to here is taking the place of log and state machine; 0: none."""
 
 
-def status_of(node: Node, applied_index: int) -> Status:
+def status_of(node: Node) -> Status:
     """The status at the node's present time."""
     membership, log, leading = node.membership, node.log, node.leading
     waiting_since_ms = log.writes.waiting_since_ms
@@ -85,7 +96,7 @@ def status_of(node: Node, applied_index: int) -> Status:
         term=node.current_term,
         leader=node.leader,
         commit_index=log.commit_index,
-        applied_index=applied_index,
+        applied_index=node.applying.applied_index,
         last_index=log.last_index,
         members=tuple(_member(node, member) for member in sorted(membership.members)),
         transferring=leading is not None and leading.transfer is not None,
@@ -103,6 +114,10 @@ def status_of(node: Node, applied_index: int) -> Status:
         quorum_silent_ms=None if leading is None else _silent_ms(node, leading),
         lease_ms=None if leading is None else _lease_ms(node, leading),
         reads_pending=node.reads.pending,
+        snapshot_index=log.snapshot.index if log.snapshot is not None else 0,
+        snapshot_behind_bytes=node.applying.bytes_since_snapshot,
+        snapshot_asked=node.compaction.asked,
+        installing_index=node.installing.meta.index if node.installing is not None else 0,
     )
 
 
@@ -135,6 +150,7 @@ def _member(node: Node, member: NodeId) -> MemberStatus:
         inflight=progress.inflight,
         inflight_bytes=progress.inflight_bytes,
         paused=not progress.may_send(node.config),
+        snapshot_index=(progress.snapshot_index if progress.state is ProgressState.SNAPSHOT else 0),
         confirmed_ms=_since(progress.contact_ms, now_ms),
     )
 

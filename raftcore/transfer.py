@@ -9,7 +9,7 @@ from __future__ import annotations
 from raftcore import quorum
 from raftcore.errors import NotLeader, TransferRefused
 from raftcore.messages import TimeoutNow
-from raftcore.progress import Progress
+from raftcore.progress import Progress, ProgressState
 from raftcore.state import Leading, Node, Transfer
 from raftcore.types import NodeId
 
@@ -27,6 +27,8 @@ def start(node: Node, to: NodeId | None) -> None:
         raise TransferRefused(to, "not a voter")
     if to in node.membership.witnesses:
         raise TransferRefused(to, "witness")
+    if leading.progress[to].state is ProgressState.SNAPSHOT:
+        raise TransferRefused(to, "snapshot")
     if leading.transfer is None or leading.transfer.to != to:
         leading.transfer = Transfer(to, node.now_ms + node.config.election_timeout_ms)
         proceed(node, leading, to, leading.progress[to])
@@ -56,6 +58,7 @@ def _best(node: Node, leading: Leading) -> NodeId:
         (-leading.progress[voter].match_index, voter)
         for voter in node.other_voters
         if voter not in node.membership.witnesses
+        and leading.progress[voter].state is not ProgressState.SNAPSHOT
         and leading.progress[voter].in_contact(node.now_ms, node.config)
     ]
     if not candidates:

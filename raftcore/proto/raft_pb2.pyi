@@ -160,6 +160,18 @@ class HeartbeatResponse(_message.Message):
     priority: int
     def __init__(self, term: _Optional[int] = ..., follower: _Optional[str] = ..., sequence: _Optional[int] = ..., priority: _Optional[int] = ...) -> None: ...
 
+class Snapshot(_message.Message):
+    __slots__ = ("term", "leader", "session", "meta")
+    TERM_FIELD_NUMBER: _ClassVar[int]
+    LEADER_FIELD_NUMBER: _ClassVar[int]
+    SESSION_FIELD_NUMBER: _ClassVar[int]
+    META_FIELD_NUMBER: _ClassVar[int]
+    term: int
+    leader: str
+    session: int
+    meta: SnapshotMeta
+    def __init__(self, term: _Optional[int] = ..., leader: _Optional[str] = ..., session: _Optional[int] = ..., meta: _Optional[_Union[SnapshotMeta, _Mapping]] = ...) -> None: ...
+
 class Removed(_message.Message):
     __slots__ = ("term", "member")
     TERM_FIELD_NUMBER: _ClassVar[int]
@@ -201,7 +213,7 @@ class ReadIndexResponse(_message.Message):
     def __init__(self, term: _Optional[int] = ..., leader: _Optional[str] = ..., request: _Optional[int] = ..., granted: bool = ..., index: _Optional[int] = ...) -> None: ...
 
 class Message(_message.Message):
-    __slots__ = ("pre_vote", "pre_vote_response", "request_vote", "request_vote_response", "append_entries", "append_entries_response", "heartbeat", "heartbeat_response", "timeout_now", "removed", "read_index", "read_index_response")
+    __slots__ = ("pre_vote", "pre_vote_response", "request_vote", "request_vote_response", "append_entries", "append_entries_response", "heartbeat", "heartbeat_response", "timeout_now", "removed", "snapshot", "read_index", "read_index_response")
     PRE_VOTE_FIELD_NUMBER: _ClassVar[int]
     PRE_VOTE_RESPONSE_FIELD_NUMBER: _ClassVar[int]
     REQUEST_VOTE_FIELD_NUMBER: _ClassVar[int]
@@ -212,6 +224,7 @@ class Message(_message.Message):
     HEARTBEAT_RESPONSE_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_NOW_FIELD_NUMBER: _ClassVar[int]
     REMOVED_FIELD_NUMBER: _ClassVar[int]
+    SNAPSHOT_FIELD_NUMBER: _ClassVar[int]
     READ_INDEX_FIELD_NUMBER: _ClassVar[int]
     READ_INDEX_RESPONSE_FIELD_NUMBER: _ClassVar[int]
     pre_vote: PreVote
@@ -224,6 +237,7 @@ class Message(_message.Message):
     heartbeat_response: HeartbeatResponse
     timeout_now: TimeoutNow
     removed: Removed
+    snapshot: Snapshot
     read_index: ReadIndex
     read_index_response: ReadIndexResponse
-    def __init__(self, pre_vote: _Optional[_Union[PreVote, _Mapping]] = ..., pre_vote_response: _Optional[_Union[PreVoteResponse, _Mapping]] = ..., request_vote: _Optional[_Union[RequestVote, _Mapping]] = ..., request_vote_response: _Optional[_Union[RequestVoteResponse, _Mapping]] = ..., append_entries: _Optional[_Union[AppendEntries, _Mapping]] = ..., append_entries_response: _Optional[_Union[AppendEntriesResponse, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., heartbeat_response: _Optional[_Union[HeartbeatResponse, _Mapping]] = ..., timeout_now: _Optional[_Union[TimeoutNow, _Mapping]] = ..., removed: _Optional[_Union[Removed, _Mapping]] = ..., read_index: _Optional[_Union[ReadIndex, _Mapping]] = ..., read_index_response: _Optional[_Union[ReadIndexResponse, _Mapping]] = ...) -> None: ...
+    def __init__(self, pre_vote: _Optional[_Union[PreVote, _Mapping]] = ..., pre_vote_response: _Optional[_Union[PreVoteResponse, _Mapping]] = ..., request_vote: _Optional[_Union[RequestVote, _Mapping]] = ..., request_vote_response: _Optional[_Union[RequestVoteResponse, _Mapping]] = ..., append_entries: _Optional[_Union[AppendEntries, _Mapping]] = ..., append_entries_response: _Optional[_Union[AppendEntriesResponse, _Mapping]] = ..., heartbeat: _Optional[_Union[Heartbeat, _Mapping]] = ..., heartbeat_response: _Optional[_Union[HeartbeatResponse, _Mapping]] = ..., timeout_now: _Optional[_Union[TimeoutNow, _Mapping]] = ..., removed: _Optional[_Union[Removed, _Mapping]] = ..., snapshot: _Optional[_Union[Snapshot, _Mapping]] = ..., read_index: _Optional[_Union[ReadIndex, _Mapping]] = ..., read_index_response: _Optional[_Union[ReadIndexResponse, _Mapping]] = ...) -> None: ...

@@ -30,7 +30,7 @@ from raftcore.storage.segment import (
     read_frame,
 )
 from raftcore.storage.sequence import check_contiguous, within_bytes
-from raftcore.types import Entry, HardState
+from raftcore.types import Entry, HardState, SnapshotMeta
 
 SEGMENT_BYTES = 16 << 20
 FRAME_DATA_BYTES_MAX = 4 << 20
@@ -94,6 +94,22 @@ class WriteAheadLog:
             self._folder.prepare(self._sequence + 1)
         else:
             self._begin_segment(HEADER_BYTES)
+
+    @property
+    def snapshot(self) -> SnapshotMeta | None:
+        return None
+
+    def bytes_after(self, index: int) -> int:
+        """About how many bytes the entries behind `index` take."""
+        raise NotImplementedError
+
+    def compact(self, meta: SnapshotMeta, through: int) -> None:
+        """See `LogStore`."""
+        raise NotImplementedError
+
+    def reset(self, meta: SnapshotMeta) -> None:
+        """See `LogStore`."""
+        raise NotImplementedError
 
     @property
     def first_index(self) -> int:

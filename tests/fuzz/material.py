@@ -10,7 +10,7 @@ from typing import TypeVar
 from hypothesis import settings
 from hypothesis import strategies as st
 
-from raftcore import Entry, EntryKind, Message
+from raftcore import Entry, EntryKind, Membership, Message, SnapshotMeta
 from raftcore.codec import NUMBER_MAX
 from raftcore.messages import (
     AppendEntries,
@@ -24,6 +24,7 @@ from raftcore.messages import (
     Removed,
     RequestVote,
     RequestVoteResponse,
+    Snapshot,
     TimeoutNow,
 )
 
@@ -56,6 +57,23 @@ def append_entries(draw: st.DrawFn) -> AppendEntries:
     return AppendEntries(term, draw(ids), prev, prev_term, entries, draw(numbers), draw(numbers))
 
 
+@st.composite
+def metas(draw: st.DrawFn) -> SnapshotMeta:
+    index = draw(st.one_of(st.integers(1, 5), st.integers(1, NUMBER_MAX)))
+    return SnapshotMeta(
+        index=index,
+        term=draw(st.integers(1, 9)),
+        time_ms=draw(numbers),
+        membership=Membership(
+            frozenset(draw(st.sets(ids, min_size=1, max_size=3))),
+            witnesses=frozenset(draw(st.sets(ids, max_size=2))),
+            removed=frozenset(draw(st.sets(ids, max_size=2))),
+        ),
+        membership_index=draw(st.integers(0, index)),
+        size=draw(numbers),
+    )
+
+
 fields: dict[type, tuple[st.SearchStrategy[object], ...]] = {
     AppendEntriesResponse: (
         *(numbers, ids, numbers, st.booleans(), numbers, numbers, numbers, numbers, st.booleans()),
@@ -69,6 +87,7 @@ fields: dict[type, tuple[st.SearchStrategy[object], ...]] = {
     Removed: (numbers, ids),
     RequestVote: (numbers, ids, numbers, numbers, st.booleans()),
     RequestVoteResponse: (numbers, ids, st.booleans()),
+    Snapshot: (st.integers(9, NUMBER_MAX), ids, numbers, metas()),
     TimeoutNow: (numbers, ids),
 }
 """Of every kind of message but AppendEntries."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 from typing import get_args
 
 import pytest
@@ -24,7 +25,7 @@ from raftcore.codec import (
     encode_membership,
     encode_message,
 )
-from raftcore.messages import AppendEntries
+from raftcore.messages import AppendEntries, Snapshot
 from raftcore.proto import raft_pb2 as pb
 from raftcore.storage import MemoryLog
 from tests.fuzz.material import damaged, fields, frugal, ids, messages, seeded
@@ -80,6 +81,11 @@ def test_messages_of_any_fields_are_a_message_or_malformed(data):
 
 def fill(body, part, data, numbers):
     if part.message_type is not None:
+        if part.message_type.name != "Membership" or data.draw(st.booleans()):
+            inner = getattr(body, part.name)
+            inner.SetInParent()
+            for one in part.message_type.fields:
+                fill(inner, one, data, numbers)
         return
     values = {
         part.CPPTYPE_UINT64: numbers,
@@ -139,19 +145,28 @@ def plausible(draw):
         changed["prev_log_index"] = message.prev_log_index
         changed["prev_log_term"] = message.prev_log_term
         changed["term"] = max([changed["term"], *(e.term for e in message.entries)])
+    if isinstance(message, Snapshot):
+        meta = replace(
+            message.meta, index=draw(SMALL) + 1, term=draw(SMALL) + 1, membership_index=0
+        )
+        changed |= {"meta": meta, "term": max(changed["term"], meta.term)}
     return type(message)(**{n: changed.get(n, getattr(message, n)) for n in message.__slots__})
 
 
 @seeded
-@given(st.lists(st.one_of(plausible(), messages), max_size=12), st.integers(0, 2**32))
-def test_a_node_that_is_told_nonsense_refuses_it_or_stops(told, seed):
+@given(
+    st.lists(st.one_of(plausible(), messages), max_size=12), st.integers(0, 2**32), st.booleans()
+)
+def test_a_node_that_is_told_nonsense_refuses_it_or_stops(told, seed, witness):
     # Nothing but `InvariantViolation` may come out: that one says what to do, and means stop.
     disk = MemoryLog()
     core = RaftCore(
-        Config("n1", election_timeout_ms=100, heartbeat_ms=20),
+        Config("n1", election_timeout_ms=100, heartbeat_ms=20, witness=witness, snapshots=True),
         disk,
         hard_state=HardState(),
-        bootstrap=Membership(frozenset(["n1", "n2", "n3"])),
+        bootstrap=Membership(
+            frozenset(["n1", "n2", "n3"]), witnesses=frozenset(["n1"] if witness else [])
+        ),
         applied_index=0,
         rng=random.Random(seed),
         now_ms=0,
@@ -159,6 +174,8 @@ def test_a_node_that_is_told_nonsense_refuses_it_or_stops(told, seed):
     try:
         for now_ms, message in enumerate(told):
             core.receive(message, 40 * now_ms)
+            if isinstance(message, Snapshot):
+                core.snapshot_arrived(message, 40 * now_ms)
             core.handle_timer(40 * now_ms)
             core.take_effects()
             core.next_timer()

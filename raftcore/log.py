@@ -131,12 +131,12 @@ class RaftLog:
         return self._reader.bytes_after(index) - self._reader.bytes_after(last)
 
     def meta(self, index: int) -> SnapshotMeta | None:
-        """What a snapshot of the state up to here would stand for; None where that is forgotten.
-
-        The entry is in the log, or is the last that its snapshot covers.
-        """
-        if self.snapshot is not None and index <= self.snapshot.index:
-            return self.snapshot if index == self.snapshot.index else None
+        """What a snapshot of the state up to here would stand for; None where that is forgotten."""
+        known = self.snapshot
+        if known is not None and index == known.index:
+            return known
+        if index <= (known.index if known is not None else 0):
+            return None
         membership_index, membership = self._memberships.at(index)
         time_ms = self.entries(index, index, 1)[0].time_ms
         return SnapshotMeta(index, self.term(index), time_ms, membership, membership_index)

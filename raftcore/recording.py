@@ -106,6 +106,9 @@ class State:
     commit_index: int
     applied_index: int
     membership_index: int
+    first_index: int
+    snapshot_index: int
+    """What the newest snapshot covers; 0 without one."""
     votes: tuple[tuple[NodeId, bool], ...]
     """At a candidate: by voter."""
     followers: tuple[tuple[NodeId, str, int, int], ...]
@@ -177,6 +180,8 @@ def _state_of(core: RaftCore) -> State:
         commit_index=log.commit_index,
         applied_index=core.applied_index,
         membership_index=core.membership_index,
+        first_index=log.first_index,
+        snapshot_index=log.snapshot.index if log.snapshot is not None else 0,
         votes=tuple(sorted(node.votes.items())),
         followers=tuple(
             (member, known.state.name, known.next_index, known.match_index)

@@ -42,7 +42,7 @@ def arrived(node: Node, message: Snapshot) -> bool:
 
 def on_snapshot(node: Node, message: Snapshot) -> None:
     """A snapshot without state has come, which is all that a witness needs."""
-    if node.config.witness:
+    if node.config.witness and node.config.snapshots:
         arrived(node, message)
 
 

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from raftcore import Entry, EntryKind, InvariantViolation, Membership, SnapshotMeta
 from raftcore.log import ENTRY_OVERHEAD_BYTES, RaftLog, entry_size
 from raftcore.storage import MemoryLog
-from tests.core.cluster import BIG, entry, log_of, membership_entry
+from tests.core.cluster import entry, log_of, membership_entry
+from tests.core.driven import BIG
 
 BOOTSTRAP = Membership(frozenset("abc"))
 

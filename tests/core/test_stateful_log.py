@@ -10,7 +10,7 @@ from raftcore import Entry, EntryKind, InvariantViolation, Membership
 from raftcore.codec import encode_membership
 from raftcore.log import ENTRY_OVERHEAD_BYTES, RaftLog, entry_size
 from raftcore.storage import MemoryLog
-from tests.core.cluster import BIG
+from tests.core.driven import BIG
 
 BOOTSTRAP = Membership(frozenset("abc"))
 MEMBERSHIPS = [Membership(frozenset(voters)) for voters in ("ab", "abcd", "b")]

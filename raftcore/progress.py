@@ -169,9 +169,9 @@ class Progress:
 
     def refused(self, rejected_index: int) -> bool:
         """Whether a refusal of this session says something new about where the logs agree."""
-        if self.state is ProgressState.PROBE:
-            return rejected_index == self.next_index - 1 and rejected_index > self.match_index
-        return rejected_index > self.match_index
+        if rejected_index <= self.match_index or self.state is ProgressState.SNAPSHOT:
+            return False
+        return self.state is ProgressState.REPLICATE or rejected_index == self.next_index - 1
 
     def probe(self, next_index: int, session: int) -> None:
         """Begin again from `next_index`; whatever was on its way is not counted on any more."""

@@ -61,7 +61,7 @@ class Applying:
 
     def measure(self, log: RaftLog) -> None:
         """Find out how much has been applied behind the log's snapshot."""
-        covered = log.snapshot.index if log.snapshot is not None else 0
+        covered = log.snapshot_index
         self.bytes_since_snapshot = (
             log.bytes_between(covered, self.applied_index) if covered < self.applied_index else 0
         )

@@ -50,12 +50,12 @@ def ask(node: Node) -> None:
         or node.now_ms < compaction.due_ms
     ):
         return
-    if not config.witness:
+    if config.witness:
+        # There is no state to keep: what it would stand for is all there is to it.
+        _compact(node, node.log.meta(applying.applied_index))
+    else:
         compaction.asked = True
         compaction.effects.append(TakeSnapshot(applying.applied_index))
-    elif (meta := node.log.meta(applying.applied_index)) is not None:
-        # There is no state to keep: what it would stand for is all there is to it.
-        _compact(node, meta)
 
 
 def taken(node: Node, meta: SnapshotMeta) -> None:
@@ -63,7 +63,7 @@ def taken(node: Node, meta: SnapshotMeta) -> None:
     if not node.config.snapshots:
         raise ValueError("A snapshot was taken, but Config.snapshots is off.")
     node.compaction.asked = False
-    if node.log.snapshot is not None and meta.index <= node.log.snapshot.index:
+    if meta.index <= node.log.snapshot_index:
         # A newer one has been installed meanwhile, or this one was told of already.
         return
     if meta.index > node.applying.offered_index:
@@ -96,5 +96,9 @@ def meta_of(node: Node, index: int, size: int) -> SnapshotMeta | None:
     """What a snapshot of the state at `index` stands for; None if a newer one was installed."""
     if index > node.applying.offered_index:
         raise InvariantViolation(f"{index} applied, but {node.applying.offered_index} handed out")
-    found = node.log.meta(index)
-    return None if found is None else replace(found, size=size)
+    known = node.log.snapshot
+    if known is not None and index == known.index:
+        return known
+    if index <= node.log.snapshot_index:
+        return None
+    return replace(node.log.meta(index), size=size)

@@ -130,13 +130,13 @@ class RaftLog:
         """About what the entries behind `index`, up to `last`, take on the disk."""
         return self._reader.bytes_after(index) - self._reader.bytes_after(last)
 
-    def meta(self, index: int) -> SnapshotMeta | None:
-        """What a snapshot of the state up to here would stand for; None where that is forgotten."""
-        known = self.snapshot
-        if known is not None and index == known.index:
-            return known
-        if index <= (known.index if known is not None else 0):
-            return None
+    @property
+    def snapshot_index(self) -> int:
+        """What the newest snapshot covers; 0 without one."""
+        return self.snapshot.index if self.snapshot is not None else 0
+
+    def meta(self, index: int) -> SnapshotMeta:
+        """What a snapshot of the state up to here, behind the newest one, would stand for."""
         membership_index, membership = self._memberships.at(index)
         time_ms = self.entries(index, index, 1)[0].time_ms
         return SnapshotMeta(index, self.term(index), time_ms, membership, membership_index)

@@ -181,7 +181,7 @@ def _state_of(core: RaftCore) -> State:
         applied_index=core.applied_index,
         membership_index=core.membership_index,
         first_index=log.first_index,
-        snapshot_index=log.snapshot.index if log.snapshot is not None else 0,
+        snapshot_index=log.snapshot_index,
         votes=tuple(sorted(node.votes.items())),
         followers=tuple(
             (member, known.state.name, known.next_index, known.match_index)

@@ -114,7 +114,7 @@ def status_of(node: Node) -> Status:
         quorum_silent_ms=None if leading is None else _silent_ms(node, leading),
         lease_ms=None if leading is None else _lease_ms(node, leading),
         reads_pending=node.reads.pending,
-        snapshot_index=log.snapshot.index if log.snapshot is not None else 0,
+        snapshot_index=log.snapshot_index,
         snapshot_behind_bytes=node.applying.bytes_since_snapshot,
         snapshot_asked=node.compaction.asked,
         installing_index=node.installing.meta.index if node.installing is not None else 0,

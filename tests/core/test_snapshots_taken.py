@@ -182,7 +182,7 @@ def test_of_nothing_there_is_no_snapshot():
 
 def test_what_the_newest_one_stands_for_is_still_known():
     node = compacted()
-    assert node.core.snapshot_meta(6, size=6) == node.disk.snapshot
+    assert node.core.snapshot_meta(6) == node.disk.snapshot
     assert node.core.snapshot_meta(5) is None, "forgotten"
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 
 from raftcore import authority, quorum
 from raftcore.progress import ProgressState
@@ -21,6 +22,11 @@ class MemberStatus:
     last_contact_ms: int | None
     """Milliseconds since it was last heard; None if not in this term.  0 for this node itself."""
     witness: bool = False
+    """It keeps no data."""
+    joining: bool = False
+    """A voter of the new majority only, while a joint configuration is in force (paper §6)."""
+    leaving: bool = False
+    """A voter of the old majority only: once that configuration is left it is none any more."""
     state: str | None = None
     """How a leader sends to it: "probe" (where do the logs agree?), "replicate" (ahead of its
     answers), "snapshot"; None for itself and where this node does not lead."""
@@ -66,6 +72,10 @@ class Status:
     """The entry that brought it; 0 for the one that the log began with."""
     membership_pending: bool = False
     """A change is under way: not committed yet, or joint and not left yet."""
+    joint: bool = False
+    """Two majorities are needed, of the voters that are not `joining` and of those not `leaving`."""
+    removed: tuple[NodeId, ...] = ()
+    """Who was a member once: these ids are never let in again."""
     transfer_to: NodeId | None = None
     disk_waits_ms: int | None = None
     """For how long the oldest unfinished write has been under way; None when there is none."""
@@ -109,6 +119,8 @@ def status_of(node: Node) -> Status:
         membership=membership,
         membership_index=log.membership_index,
         membership_pending=membership.joint or log.membership_index > log.commit_index,
+        joint=membership.joint,
+        removed=tuple(sorted(membership.removed)),
         transfer_to=leading.transfer.to if leading is not None and leading.transfer else None,
         disk_waits_ms=None if waiting_since_ms is None else node.now_ms - waiting_since_ms,
         quorum_silent_ms=None if leading is None else _silent_ms(node, leading),
@@ -132,19 +144,24 @@ def _lease_ms(node: Node, leading: Leading) -> int | None:
 
 def _member(node: Node, member: NodeId) -> MemberStatus:
     membership, now_ms = node.membership, node.now_ms
-    voter, witness = quorum.is_voter(membership, member), member in membership.witnesses
+    outgoing = membership.voters_outgoing
+    known = partial(
+        MemberStatus,
+        id=member,
+        voter=quorum.is_voter(membership, member),
+        witness=member in membership.witnesses,
+        joining=membership.joint and member in membership.voters - outgoing,
+        leaving=member in outgoing - membership.voters,
+    )
     if member == node.node_id:
-        return MemberStatus(member, voter, node.log.stable_index, 0, witness)
+        return known(match_index=node.log.stable_index, last_contact_ms=0)
     progress = node.leading.progress.get(member) if node.leading is not None else None
     if progress is None:
         heard_ms = node.heard_leader_ms if member == node.leader else None
-        return MemberStatus(member, voter, 0, _since(heard_ms, now_ms), witness)
-    return MemberStatus(
-        id=member,
-        voter=voter,
+        return known(match_index=0, last_contact_ms=_since(heard_ms, now_ms))
+    return known(
         match_index=progress.match_index,
         last_contact_ms=_since(progress.heard_ms, now_ms),
-        witness=witness,
         state=progress.state.name.lower(),
         next_index=progress.next_index,
         inflight=progress.inflight,

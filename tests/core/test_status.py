@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from raftcore import Membership
+from raftcore import EntryKind, Membership
+from raftcore.codec import encode_membership
 from raftcore.messages import Heartbeat
+from tests.core.changing import of as members
 from tests.core.cluster import (
     ELECTION_MS,
     acknowledge,
@@ -23,6 +25,10 @@ KIB = b"x" * 1024
 def of(node, name=None):
     status = node.core.status(node.now_ms)
     return status if name is None else next(m for m in status.members if m.id == name)
+
+
+def begins_with(membership):
+    return entry(1, 1, encode_membership(membership), EntryKind.MEMBERSHIP)
 
 
 def test_how_far_the_log_goes():
@@ -118,8 +124,32 @@ def test_reads_that_wait():
 
 
 def test_a_witness_is_named_as_one():
-    node = member(voters="abc")
-    assert not of(node, "b").witness
+    node = member(entries=[begins_with(members("abc", witnesses="c"))])
+    seen = {one.id: (one.voter, one.witness) for one in of(node).members}
+    assert seen == {"a": (True, False), "b": (True, False), "c": (True, True)}
+
+
+def test_both_majorities_of_a_joint_configuration():
+    node = member(entries=[begins_with(members("ad", "e", "abc"))])
+    status = of(node)
+    assert status.joint
+    assert status.membership_pending
+    seen = {one.id: (one.voter, one.joining, one.leaving) for one in status.members}
+    both, old, new = (True, False, False), (True, False, True), (True, True, False)
+    assert seen == {"a": both, "b": old, "c": old, "d": new, "e": (False, False, False)}
+
+
+def test_outside_of_one_nobody_joins_or_leaves():
+    status = of(member(voters="abc"))
+    assert not status.joint
+    assert not any(one.joining or one.leaving for one in status.members)
+
+
+def test_who_was_removed():
+    node = member(entries=[begins_with(members("abc", removed="ed"))])
+    assert of(node).removed == ("d", "e")
+    assert [one.id for one in of(node).members] == ["a", "b", "c"]
+    assert of(member(voters="abc")).removed == ()
 
 
 @pytest.mark.parametrize("name", ["quorum_silent_ms", "lease_ms", "transfer_to"])

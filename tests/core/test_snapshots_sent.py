@@ -299,8 +299,10 @@ def test_an_acknowledgement_that_reaches_the_log_ends_it():
 
 def test_one_that_does_not_changes_nothing():
     node = compacted_and_sending()
+    session = sending(node).message.session
     acknowledge(node, "b", 5)
     assert state_of(node) is ProgressState.SNAPSHOT
+    assert sending(node).message.session == session, "it is not begun again"
     assert progress_of(node).match_index == 5
     assert node.take(AppendEntries, "b") == []
 

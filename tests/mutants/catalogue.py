@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.mutants import membership, protocol, reads, sequences
+from tests.mutants import membership, protocol, reads, sequences, snapshots
 
 MUTANTS = tuple(
     sorted(
@@ -11,6 +11,7 @@ MUTANTS = tuple(
             *sequences.TESTED,
             *membership.TESTED,
             *reads.TESTED,
+            *snapshots.TESTED,
         ),
         key=lambda mutant: mutant.item or 1000,
     )

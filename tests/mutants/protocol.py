@@ -45,7 +45,7 @@ SIMULATED = (
     Mutant(
         31,
         "applied before durable",
-        (("core.py", "min(log.commit_index, log.stable_index)", "log.commit_index"),),
+        (("applying.py", "min(log.commit_index, log.stable_index)", "log.commit_index"),),
     ),
     Mutant(
         19,

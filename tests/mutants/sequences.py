@@ -78,7 +78,7 @@ TESTED = (
         14,
         "a leader of the past gets no answer",
         "follower.py",
-        "        _refuse(node, message, 0, 0)\n        return\n",
+        "        refuse(node, message.leader, message.session, message.prev_log_index)\n        return\n",
         "        return\n",
         "core/test_paper_terms.py",
     ),

@@ -47,7 +47,8 @@ class Config:
 
     priority: int = 1
     """How much this node should lead: of several, one with a higher priority campaigns sooner, and
-    a leader hands over to it.  With 0 it never campaigns by itself, unless it is the only voter."""
+    a leader hands over to it.  With 0 it stands only when nobody has led for several election timeouts: as
+    long as it votes, its log may be the one without which nobody can be elected."""
 
     witness: bool = False
     """This node keeps no data and never leads: it votes, and knows what was agreed by index and

@@ -7,7 +7,7 @@ counts once it is on its own disk.
 
 from __future__ import annotations
 
-from raftcore import leader, quorum
+from raftcore import leader, priority, quorum
 from raftcore.messages import (
     PreVote,
     PreVoteResponse,
@@ -42,8 +42,8 @@ def pre_campaign(node: Node) -> None:
     node.reset_election_timer()
     if not node.promotable:
         return
-    if node.config.priority == 0 and node.other_voters:
-        # It waits for somebody else to stand.
+    if priority.stands_back(node):
+        node.stood_back += 1
         node.become_follower(node.current_term, None)
         node.leader = None
         return

@@ -7,6 +7,11 @@ delays nobody for longer than its last answer counts.
 
 A leader that is not the most preferred hands over (thesis §3.10): not before it has led for a
 while, only to one that has the log, and each time that nothing comes of it it waits twice as long.
+
+With priority 0 a node stands back and lets others lead, but not for ever: it may hold the longest
+log of those that are left, so that nobody can win its vote, or be the only one that is left to
+stand.  So when it has seen no leader for several election timeouts it stands as anybody does, and
+hands over to the first that has caught up.
 """
 
 from __future__ import annotations
@@ -18,6 +23,8 @@ from raftcore.types import NodeId
 
 AHEAD_MAX = 2
 """Election timeouts that a node lets others go first, at most."""
+STANDS_BACK_TIMEOUTS = 4
+"""Election timeouts without a leader that a node of priority 0 lets pass before it stands."""
 _LEADS_FIRST_TIMEOUTS = 4
 """Election timeouts that a leader leads before it hands over, and before it first tries again."""
 _DOUBLINGS_MAX = 6
@@ -36,6 +43,13 @@ def ahead(node: Node, leading: Leading) -> dict[NodeId, int]:
         member: min(sum(other > priority for other in here.values()), AHEAD_MAX)
         for member, priority in here.items()
     }
+
+
+def stands_back(node: Node) -> bool:
+    """Whether this node leaves it to others to stand, once more."""
+    if node.config.priority > 0 or not node.other_voters:
+        return False
+    return node.stood_back < STANDS_BACK_TIMEOUTS
 
 
 def waiting_ms(config: Config, others_ahead: int) -> int:

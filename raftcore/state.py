@@ -135,6 +135,7 @@ class Node:
         "resend_due_ms",
         "rng",
         "role",
+        "stood_back",
         "transfer_election",
         "voted_for",
         "votes",
@@ -189,6 +190,8 @@ class Node:
         self.election_due_ms: int | None = None
         self.courtesy_ms = 0
         """How much longer it waits with an election, to let others go first."""
+        self.stood_back = 0
+        """Elections in which a node of priority 0 did not stand, since there was last a leader."""
         self.postponed = False
         """The election was put off once already because this node itself had been asleep."""
 
@@ -252,6 +255,7 @@ class Node:
         if self.role is Role.LEADER:
             self.leading = None
             self.leader = None
+            self.stood_back = 0
             self.reset_election_timer()
         self.role = Role.FOLLOWER
         self.leader = leader if leader is not None else self.leader
@@ -265,6 +269,7 @@ class Node:
         if self.role is not Role.FOLLOWER or term != self.current_term or leader != self.leader:
             self.become_follower(term, leader)
         self.heard_leader_ms = self.now_ms
+        self.stood_back = 0
         self.promised_to = leader
         self.promised_until_ms = self.now_ms + self.config.election_timeout_ms
         self.reset_election_timer()

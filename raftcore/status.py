@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from functools import partial
+from dataclasses import dataclass, field, replace
 
 from raftcore import authority, quorum
 from raftcore.progress import ProgressState
@@ -145,21 +144,23 @@ def _lease_ms(node: Node, leading: Leading) -> int | None:
 def _member(node: Node, member: NodeId) -> MemberStatus:
     membership, now_ms = node.membership, node.now_ms
     outgoing = membership.voters_outgoing
-    known = partial(
-        MemberStatus,
+    known = MemberStatus(
         id=member,
         voter=quorum.is_voter(membership, member),
+        match_index=0,
+        last_contact_ms=None,
         witness=member in membership.witnesses,
         joining=membership.joint and member in membership.voters - outgoing,
         leaving=member in outgoing - membership.voters,
     )
     if member == node.node_id:
-        return known(match_index=node.log.stable_index, last_contact_ms=0)
+        return replace(known, match_index=node.log.stable_index, last_contact_ms=0)
     progress = node.leading.progress.get(member) if node.leading is not None else None
     if progress is None:
         heard_ms = node.heard_leader_ms if member == node.leader else None
-        return known(match_index=0, last_contact_ms=_since(heard_ms, now_ms))
-    return known(
+        return replace(known, last_contact_ms=_since(heard_ms, now_ms))
+    return replace(
+        known,
         match_index=progress.match_index,
         last_contact_ms=_since(progress.heard_ms, now_ms),
         state=progress.state.name.lower(),

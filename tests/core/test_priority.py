@@ -7,7 +7,14 @@ from itertools import pairwise
 import pytest
 
 from raftcore import Config, Role
-from raftcore.messages import Heartbeat, HeartbeatResponse, PreVoteResponse, TimeoutNow
+from raftcore.messages import (
+    Heartbeat,
+    HeartbeatResponse,
+    PreVoteResponse,
+    RequestVoteResponse,
+    TimeoutNow,
+)
+from raftcore.priority import STANDS_BACK_TIMEOUTS
 from tests.core.changing import ChangingCluster
 from tests.core.cluster import (
     ELECTION_MS,
@@ -95,11 +102,62 @@ def test_the_most_preferred_of_those_left_is_elected(seed):
     assert cluster["c"].role is Role.LEADER
 
 
-def test_without_a_wish_nobody_does():
+def test_without_a_wish_to_lead_a_node_lets_others_stand():
     node = member("b", priority=0)
-    for _ in range(20):
+    for _ in range(STANDS_BACK_TIMEOUTS):
         node.tick()
+    assert node.now_ms >= STANDS_BACK_TIMEOUTS * ELECTION_MS
     assert (node.role, node.core.current_term, node.sent) == (Role.FOLLOWER, 0, [])
+
+
+def test_but_not_for_ever():
+    node = member("b", priority=0)
+    for _ in range(STANDS_BACK_TIMEOUTS + 1):
+        node.tick()
+    assert node.role is Role.PRE_CANDIDATE
+
+
+def test_each_leader_is_a_reason_to_wait_again():
+    node = member("b", priority=0)
+    for sequence in range(10):
+        node.receive(Heartbeat(1, "a", 0, sequence))
+        for _ in range(STANDS_BACK_TIMEOUTS):
+            node.tick()
+        assert node.role is Role.FOLLOWER
+
+
+def test_having_led_is_one_too():
+    node = member("b", priority=0)
+    for _ in range(STANDS_BACK_TIMEOUTS + 1):
+        node.tick()
+    node.receive(PreVoteResponse(1, "a", granted=True))
+    node.receive(RequestVoteResponse(1, "a", granted=True))
+    assert node.role is Role.LEADER
+    node.receive(HeartbeatResponse(2, "c", 1))
+    for _ in range(STANDS_BACK_TIMEOUTS):
+        node.tick()
+    assert node.role is Role.FOLLOWER
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_one_whose_log_bars_all_others_leads_until_they_have_it(seed):
+    """Its vote is needed, and nobody else can win it: standing back for ever would be an outage
+    after a single failure."""
+    cluster = cluster_of(seed, a=2, b=0, c=1)
+    cluster.run(lambda: [node.name for node in cluster.leaders] == ["a"])
+    cluster.cut = {"c"}
+    cluster["a"].propose(b"only b has it beside the leader")
+    cluster.settle()
+    committed = cluster["a"].core.commit_index
+    cluster.cut = {"a"}
+    cluster.run(lambda: cluster["b"].role is Role.LEADER)
+    cluster.run(lambda: cluster["c"].role is Role.LEADER)
+    assert cluster["c"].core.commit_index > committed
+
+
+def test_nobody_wishes_to_lead_and_somebody_does():
+    cluster = cluster_of(a=0, b=0, c=0)
+    cluster.elect()
 
 
 def test_it_forgets_a_leader_that_fell_silent_all_the_same():

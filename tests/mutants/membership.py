@@ -206,4 +206,13 @@ TESTED = (
         "        through = max(for_witnesses, last_index)\n",
         "core/test_witness.py",
     ),
+    tested(
+        0,
+        "a node of priority 0 never stands, and its log bars all others",
+        "priority.py",
+        "    return node.stood_back < STANDS_BACK_TIMEOUTS\n",
+        "    return True\n",
+        "core/test_priority.py",
+        "scenarios/test_scenarios.py",
+    ),
 )

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 from raftcore.effects import Compact, TakeSnapshot
 from raftcore.errors import InvariantViolation
-from raftcore.progress import ProgressState
 from raftcore.types import SnapshotMeta
 
 if TYPE_CHECKING:
@@ -83,9 +82,7 @@ def _compact(node: Node, meta: SnapshotMeta) -> None:
     through = max(0, meta.index - node.config.snapshot_trailing_entries)
     if node.leading is not None:
         for progress in node.leading.progress.values():
-            if progress.state is ProgressState.SNAPSHOT and progress.in_contact(
-                node.now_ms, node.config
-            ):
+            if progress.awaits_snapshot and progress.in_contact(node.now_ms, node.config):
                 through = min(through, progress.snapshot_index)
     node.log.compact(meta, through)
     node.applying.measure(node.log)

@@ -292,7 +292,7 @@ class RaftCore:
         """What a snapshot of the state machine at `index` stands for (paper §7).
 
         `index` has been handed out to be applied.  None if the log has forgotten it, because a
-        newer snapshot was installed meanwhile: then this one is of no use.
+        newer snapshot was installed meanwhile: then this one is of no use, and has failed.
         """
         return compaction.meta_of(self._node, index, size)
 

@@ -15,7 +15,8 @@ before it tells of them, and the newest at all times:
 6. On `TakeSnapshot`, keep a snapshot of the state machine, at its index or later, and call
    `core.snapshot_taken`, or `core.snapshot_failed`.
 7. On `SendSnapshot`, bring its message and the snapshot that it names to that node by whatever
-   means, and call `core.snapshot_sent` when all of it is there, or when it is given up.
+   means, and call `core.snapshot_sent` when all of it is there, or when it is given up, as it may
+   be when `RoleChanged` says that this node leads no more.
 8. When a message and its snapshot have come in whole and the snapshot is durable, call
    `core.snapshot_arrived`; what is not wanted may be thrown away.
 9. `Compact` and `InstallSnapshot` are writes to the log, in order with `Persist`.

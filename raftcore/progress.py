@@ -93,6 +93,12 @@ class Progress:
         """And their bytes."""
         return self._inflight_bytes
 
+    @property
+    def awaits_snapshot(self) -> bool:
+        """A snapshot is on its way, or has arrived and is not acknowledged yet."""
+        sent = self.match_index < self.snapshot_index == self.next_index - 1
+        return sent and self.state is not ProgressState.REPLICATE
+
     def may_send(self, config: Config) -> bool:
         """Whether another message with entries may go."""
         if self.state is not ProgressState.REPLICATE:

@@ -121,14 +121,16 @@ class Member:
                 self.core.applied(effect.entries[-1].index)
             del self.to_apply[0]
 
-    def take_snapshot(self) -> SnapshotMeta:
-        """Take one at once, asked for or not."""
+    def take_snapshot(self) -> SnapshotMeta | None:
+        """Take one at once, asked for or not; None if a newer one is being installed."""
         index = self.core.applied_index
         meta = self.core.snapshot_meta(index, size=len(self.applied))
-        assert meta is not None
-        self.snapshots[index] = tuple(self.applied)
         self.wanted.clear()
-        self.core.snapshot_taken(meta, self.now_ms)
+        if meta is None:
+            self.core.snapshot_failed(self.now_ms)
+        else:
+            self.snapshots[index] = tuple(self.applied)
+            self.core.snapshot_taken(meta, self.now_ms)
         self.pump()
         return meta
 

@@ -24,7 +24,14 @@ from tests.core.cluster import (
     member,
     membership_entry,
 )
-from tests.core.snapshots import ON, compacted, compacted_and_sending, meta
+from tests.core.snapshots import (
+    ON,
+    compacted,
+    compacted_and_sending,
+    meta,
+    report,
+    sending,
+)
 
 ASKS = ON | {"snapshot_log_bytes": 1000}
 
@@ -151,6 +158,20 @@ def test_what_cannot_be_negative(name):
         Config("a", **{name: -1})
 
 
+def test_status_says_how_far_it_is():
+    node = alone()
+    fill(node, 5)
+    status = node.core.status(node.now_ms)
+    assert (status.snapshot_index, status.snapshot_asked) == (0, False)
+    assert 500 <= status.snapshot_behind_bytes <= 1000
+    fill(node, 5)
+    assert node.core.status(node.now_ms).snapshot_asked
+    node.take_snapshot()
+    status = node.core.status(node.now_ms)
+    assert (status.snapshot_index, status.snapshot_asked) == (11, False)
+    assert status.snapshot_behind_bytes == 0
+
+
 # ---------------------------------------------------------------- of what
 
 
@@ -260,6 +281,23 @@ def test_what_follows_a_snapshot_on_its_way_is_kept():
     answer_heartbeat(node, "b")
     taken = node.take_snapshot()
     assert node.compactions[-1] == Compact(taken, through=6)
+
+
+def test_until_it_is_acknowledged():
+    node = compacted_and_sending()
+    node.tick()
+    answer_heartbeat(node, "b")
+    report(node, sending(node))
+    for _ in range(5):
+        node.propose(b"x")
+    acknowledge(node, "c")
+    node.take_snapshot()
+    assert node.compactions[-1].through == 6
+    acknowledge(node, "b")
+    node.take_snapshot()
+    node.propose(b"x")
+    acknowledge(node, "c")
+    assert node.take_snapshot().index == node.compactions[-1].through == 12
 
 
 def test_but_not_for_one_that_has_gone_silent():

@@ -9,10 +9,13 @@ from typing import Any
 
 from raftcore import (
     Apply,
+    Compact,
     Config,
     Effect,
     Entry,
+    EntryKind,
     HardState,
+    InstallSnapshot,
     InvariantViolation,
     Membership,
     Message,
@@ -22,13 +25,29 @@ from raftcore import (
     ReadRefused,
     RoleChanged,
     Send,
+    SendSnapshot,
+    SnapshotMeta,
+    TakeSnapshot,
 )
+from raftcore.messages import Snapshot
+from raftcore.starting import align
 from raftcore.storage import MemoryLog
 from tests.scenarios import words
 
 ELECTION_MS = 1000
 HEARTBEAT_MS = 150
+DEFAULTS: dict[str, Any] = {
+    "election_timeout_ms": ELECTION_MS,
+    "heartbeat_ms": HEARTBEAT_MS,
+    # Taken when told, and nothing kept before them.
+    "snapshots": True,
+    "snapshot_log_bytes": 0,
+    "snapshot_trailing_entries": 0,
+}
 _ENTRIES_BYTES_MAX = 1 << 40
+
+State = tuple[Entry, ...]
+"""A state machine that remembers everything."""
 
 
 class FixedTimeouts(random.Random):
@@ -62,7 +81,10 @@ class Machine:
         self.bootstrap = bootstrap
         self.now_ms = 0
         self.slow_disk = False
+        self.slow_state = False
         self.applied: list[Entry] = []
+        self.snapshots: dict[SnapshotMeta, State] = {}
+        """Durable, and never thrown away; the newest is the last."""
         self.down = True
         self._say = say
 
@@ -75,12 +97,13 @@ class Machine:
     def start(self) -> None:
         """Begin with what is on disk; the state machine is as durable as the log."""
         number = int(self.name.lstrip("n"))
+        newest = max(self.snapshots, key=lambda meta: meta.index, default=None)
+        align(self.disk, newest)
+        if self.disk.snapshot is not None and self.disk.snapshot.index > len(self.applied):
+            self._take_over(self.disk.snapshot)
+            self._say(f"{self.name} takes over the state up to {len(self.applied)}")
         self.core = RaftCore(
-            Config(
-                self.name,
-                **{"election_timeout_ms": ELECTION_MS, "heartbeat_ms": HEARTBEAT_MS}
-                | self.settings,
-            ),
+            Config(self.name, **DEFAULTS | self.settings),
             self.disk,
             hard_state=self.disk.hard_state,
             bootstrap=self.bootstrap,
@@ -88,18 +111,27 @@ class Machine:
             rng=FixedTimeouts(number),
             now_ms=self.now_ms,
         )
-        self.unwritten: deque[Persist] = deque()
-        self.held: deque[Send] = deque()
-        self.network: list[Send] = []
+        self.unwritten: deque[Persist | Compact | InstallSnapshot] = deque()
+        self.to_apply: deque[Apply | InstallSnapshot] = deque()
+        self.held: deque[Send | SendSnapshot] = deque()
+        self.network: list[tuple[Send | SendSnapshot, State | None]] = []
+        """What was sent, a snapshot together with its state."""
+        self.sending: list[SendSnapshot] = []
+        """Of which the core has not been told yet how they ended."""
         self.durable_ticket = 0
         self.down = False
         self._members = self.core.membership
         self._removed = self.core.removed
+        if newest is not None and newest.index <= len(self.applied):
+            # A crash may have come before the log heard of it.
+            self.call(lambda core, now_ms: core.snapshot_taken(newest, now_ms))
 
     def crash(self) -> None:
         """What is not on disk is gone, and so is what waits for it."""
         self.unwritten.clear()
+        self.to_apply.clear()
         self.held.clear()
+        self.sending.clear()
         self.down = True
 
     # ------------------------------------------------------------------ inputs
@@ -131,7 +163,46 @@ class Machine:
         for _ in range(count):
             effect = self.unwritten.popleft()
             self._say(f"{self.name} has written {_what(effect)}")
-            self._do(lambda effect=effect: self._written(effect))
+            self._do(lambda effect=effect: (self._written(effect), self._apply()))
+
+    def catch_up(self) -> None:
+        """Let the state machine do what waits for it."""
+        self._do(self._apply)
+
+    # ------------------------------------------------------------------ snapshots
+
+    def take_snapshot(self) -> None:
+        """Of the state machine as it is now."""
+        meta = self.core.snapshot_meta(len(self.applied), size=len(self.applied))
+        if meta is None:
+            self._say(f"{self.name} has nothing new to take a snapshot of")
+            self.call(lambda core, now_ms: core.snapshot_failed(now_ms))
+            return
+        self._say(f"{self.name} takes {words.snapshot(meta)}")
+        self.snapshots[meta] = tuple(self.applied)
+        self.call(lambda core, now_ms: core.snapshot_taken(meta, now_ms))
+
+    def snapshot_arrives(self, message: Snapshot, state: State) -> None:
+        """A snapshot came in whole; it is durable here before the core hears of it."""
+        self.snapshots[message.meta] = state
+
+        def action() -> None:
+            if not self.core.snapshot_arrived(message, self.now_ms):
+                self._say(f"{self.name} has no use for it")
+                del self.snapshots[message.meta]
+
+        self._do(action)
+
+    def _take_over(self, meta: SnapshotMeta) -> None:
+        """A snapshot takes the place of the state machine."""
+        if meta in self.snapshots:
+            self.applied = list(self.snapshots[meta])
+        else:
+            # A witness has no state: only how far it is.
+            self.applied += [
+                Entry(index, 0, EntryKind.WITNESSED, 0, b"")
+                for index in range(len(self.applied) + 1, meta.index + 1)
+            ]
 
     # ------------------------------------------------------------------ effects
 
@@ -159,6 +230,7 @@ class Machine:
             self._release()
             while self.unwritten and not self.slow_disk:
                 self._written(self.unwritten.popleft())
+                self._apply()
                 self._release()
         if self.core.removed and not self._removed:
             self._removed = True
@@ -166,16 +238,19 @@ class Machine:
 
     def _carry_out(self, effect: Effect) -> None:
         match effect:
-            case Persist():
+            case Persist() | Compact() | InstallSnapshot():
                 self.unwritten.append(effect)
                 verb = "begins to write" if self.slow_disk else "writes"
                 self._say(f"{self.name} {verb} {_what(effect)}")
-            case Send():
+                if isinstance(effect, InstallSnapshot):
+                    self.to_apply.append(effect)
+            case Send() | SendSnapshot():
                 self.held.append(effect)
             case Apply():
-                self.applied.extend(effect.entries)
-                self._say(f"{self.name} applies {words.entries(effect.entries)}")
-                self.core.applied(effect.entries[-1].index)
+                self.to_apply.append(effect)
+                self._apply()
+            case TakeSnapshot():
+                self._say(f"{self.name} wants a snapshot at {effect.index} or later")
             case ReadReady():
                 self._say(f"{self.name} may serve read {effect.read_id}, at {effect.index}")
             case ReadRefused():
@@ -187,8 +262,32 @@ class Machine:
             text += f", follows {effect.leader}"
         self._say(text)
 
-    def _written(self, effect: Persist) -> None:
-        self.disk.append(effect.hard_state, effect.entries)
+    def _apply(self) -> None:
+        while self.to_apply and not self.slow_state:
+            effect = self.to_apply[0]
+            if isinstance(effect, Apply):
+                self.applied.extend(effect.entries)
+                self._say(f"{self.name} applies {words.entries(effect.entries)}")
+            elif effect.ticket > self.durable_ticket:
+                return
+            else:
+                self._take_over(effect.meta)
+                self._say(
+                    f"{self.name} takes over the state up to {effect.meta.index}, "
+                    f"instead of applying {effect.skipped_from}..{effect.meta.index}"
+                )
+            self.to_apply.popleft()
+            self.core.applied(len(self.applied))
+
+    def _written(self, effect: Persist | Compact | InstallSnapshot) -> None:
+        match effect:
+            case Compact():
+                self.disk.compact(effect.meta, effect.through)
+                return
+            case InstallSnapshot():
+                self.disk.reset(effect.meta)
+            case Persist():
+                self.disk.append(effect.hard_state, effect.entries)
         self.durable_ticket = effect.ticket
         self.core.persisted(effect.ticket, self.now_ms)
         self._release()
@@ -198,7 +297,11 @@ class Machine:
         told: list[tuple[str, list[str]]] = []
         while self.held and self.held[0].after <= self.durable_ticket:
             send = self.held.popleft()
-            self.network.append(send)
+            state = None
+            if isinstance(send, SendSnapshot):
+                self.sending.append(send)
+                state = self.snapshots[send.message.meta]
+            self.network.append((send, state))
             text = words.full(send.message)
             for same, receivers in told:
                 if same == text:
@@ -217,7 +320,11 @@ class Machine:
         return list(self.disk.entries(first, last, _ENTRIES_BYTES_MAX)) if first <= last else []
 
 
-def _what(effect: Persist) -> str:
+def _what(effect: Persist | Compact | InstallSnapshot) -> str:
+    if isinstance(effect, Compact):
+        return f"{words.snapshot(effect.meta)}, and its log from {effect.through + 1} on"
+    if isinstance(effect, InstallSnapshot):
+        return f"{words.snapshot(effect.meta)} in place of its log"
     parts = []
     if effect.hard_state is not None:
         parts.append(words.hard_state(effect.hard_state))

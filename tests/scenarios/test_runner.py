@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
-from raftcore import Entry, EntryKind
+from raftcore import Entry, EntryKind, SnapshotMeta
+from raftcore.messages import Snapshot
 from tests.scenarios import __main__ as program
 from tests.scenarios import script
 from tests.scenarios.script import BadScenario, perform
@@ -51,6 +53,10 @@ def test_what_is_golden_stays():
         ("> cluster 2\n> given n1 log 1\n> given n1 log 1\n", 3, "n1 has a log already"),
         ("> cluster 2\n> progress n1\n", 2, "n1 does not lead"),
         ("> cluster 2\n> deliver n1->n2 n2->n1\n", 2, "at most one arrow"),
+        ("> cluster 2\n> report n1->n2 sent\n", 2, "n1 sends n2 no snapshot"),
+        ("> cluster 2\n> report n1->n2\n", 2, "report <node>-><node> sent|failed"),
+        ("> cluster 2\n> lose n1 1\n", 2, "lose <node> <the first entry to be lost>"),
+        ("> cluster 2\n> state n1 stuck\n", 2, "state <node> slow|fast"),
     ],
 )
 def test_what_cannot_be_is_named_with_file_and_line(text, line, reason):
@@ -108,6 +114,21 @@ def test_time_passes_for_everybody_alike():
     assert lines(text)[0].startswith("n2  leader in term 1,")
 
 
+def test_a_snapshot_of_nothing_is_not_taken():
+    assert lines("> cluster 1\n> snapshot n1\n") == ["n1 has nothing new to take a snapshot of"]
+
+
+def test_a_state_that_a_snapshot_brings_is_looked_at_as_well():
+    world = World()
+    script.run(world, "cluster 2")
+    one, other = (Entry(1, term, EntryKind.COMMAND, 0, b"x") for term in (1, 2))
+    world["n1"].applied.append(one)
+    meta = SnapshotMeta(1, 2, 0, world["n1"].bootstrap)
+    world["n2"].snapshot_arrives(Snapshot(2, "n1", 1, meta), (other,))
+    with pytest.raises(Unsafe, match="n2 applies 1@2 x, not 1@1 x"):
+        world.collect()
+
+
 def test_safety_is_looked_at_whatever_is_golden():
     world = World()
     script.run(world, "cluster 2")
@@ -124,6 +145,18 @@ def test_messages_without_end_are_noticed(monkeypatch):
     world.network.append(Transit("n1", "n2", None))  # type: ignore[arg-type]
     with pytest.raises(script.ScenarioError, match="messages without end"):
         script.run(world, "stabilize")
+
+
+def test_every_scenario_that_the_list_of_situations_names_exists():
+    text = (script.CASES.parent / "README.md").read_text()
+    beyond, before = text.split("Beyond those")[::-1]
+    named = re.findall(r"`([a-z_0-9]+/[a-z_0-9]+)`", before)
+    named += [
+        f"snapshots/{name}" for name in re.findall(r"`([a-z_]+)`", beyond.split("\nAnd of")[0])
+    ]
+    known = {script.name_of(path) for path in script.paths()}
+    assert set(named) <= known
+    assert {name for name in known if name.startswith("snapshots/")} <= set(named)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from raftcore import Entry, EntryKind, HardState, Membership, Message, Role
+from raftcore import Entry, EntryKind, HardState, Membership, Message, Role, SnapshotMeta
 from raftcore.codec import decode_membership
 from raftcore.messages import (
     AppendEntries,
@@ -20,6 +20,7 @@ from raftcore.messages import (
     Removed,
     RequestVote,
     RequestVoteResponse,
+    Snapshot,
     TimeoutNow,
 )
 
@@ -89,6 +90,11 @@ def hard_state(state: HardState) -> str:
     )
 
 
+def snapshot(meta: SnapshotMeta) -> str:
+    """Without its members: who they are is shown where they are in force."""
+    return f"snapshot {place(meta.index, meta.term)}"
+
+
 def brief(message: Message) -> str:
     """Enough to know it again; what it says was shown when it was sent."""
     name = type(message).__name__
@@ -101,6 +107,8 @@ def brief(message: Message) -> str:
             return f"{name} {first.index}..{last.index}"
         case Heartbeat() | HeartbeatResponse():
             return f"{name} {message.sequence}"
+        case Snapshot():
+            return f"{name} {message.meta.index}"
     return name
 
 
@@ -154,6 +162,10 @@ _FULL: dict[type, Callable[[Any], str]] = {
     AppendEntriesResponse: _append_response,
     Heartbeat: lambda m: f"{m.sequence} term {m.term}, commit {m.leader_commit}",
     HeartbeatResponse: lambda m: f"{m.sequence} term {m.term}",
+    Snapshot: lambda m: (
+        f"term {m.term}, session {m.session}, up to {place(m.meta.index, m.meta.term)}, "
+        f"members {membership(m.meta.membership)}" + ("" if m.meta.size else ", no data")
+    ),
     TimeoutNow: lambda m: f"term {m.term}",
     Removed: lambda m: f"term {m.term}",
     ReadIndex: lambda m: f"term {m.term}, question {m.request}",

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from raftcore import Entry, EntryKind, Membership, Message, Role
+from raftcore.messages import Snapshot
 from tests.scenarios import words
-from tests.scenarios.machine import Machine
+from tests.scenarios.machine import Machine, State
 
 _DELIVERIES_MAX = 2000
 
@@ -29,6 +30,8 @@ class Transit:
     sender: str
     to: str
     message: Message
+    state: State | None = None
+    """What a snapshot brings, where it brings any."""
 
 
 @dataclass
@@ -81,8 +84,8 @@ class World:
         """Take what the machines have sent into the network, and look whether all is well."""
         for name, machine in self.machines.items():
             self.network += [
-                Transit(name, send.to, send.message)
-                for send in machine.network
+                Transit(name, send.to, send.message, state)
+                for send, state in machine.network
                 if not self.cut & {name, send.to}
             ]
             machine.network = []
@@ -104,7 +107,10 @@ class World:
             return
         self.say(f"{transit.to} gets {what}")
         with self.indented():
-            target.receive(transit.message)
+            if isinstance(transit.message, Snapshot) and transit.state is not None:
+                target.snapshot_arrives(transit.message, transit.state)
+            else:
+                target.receive(transit.message)
         self.collect()
 
     def stabilize(self, among: set[str]) -> None:

@@ -8,11 +8,20 @@ from __future__ import annotations
 import itertools
 
 # Each of these adds its commands to the table, in the order of the help.
-from tests.scenarios.commands import clusters, network, storage, membership, looking  # isort: skip
+from tests.scenarios.commands import clusters, network, storage, snapshots, membership, looking  # isort: skip
 from tests.scenarios.commands.language import COMMANDS
 from tests.scenarios.world import ScenarioError, World
 
-__all__ = ["COMMANDS", "clusters", "looking", "membership", "network", "run", "storage"]
+__all__ = [
+    "COMMANDS",
+    "clusters",
+    "looking",
+    "membership",
+    "network",
+    "run",
+    "snapshots",
+    "storage",
+]
 
 
 def run(world: World, line: str) -> list[str]:

@@ -120,7 +120,8 @@ def campaign(world: World, arguments: list[str]) -> None:
         raise ScenarioError(f"{machine.name} leads already")
     due_ms = machine.core._node.election_due_ms
     if due_ms is None:
-        world.say(f"{machine.name} never campaigns: it is no voter")
+        why = "it installs a snapshot" if machine.core._node.installing else "it is no voter"
+        world.say(f"{machine.name} does not campaign: {why}")
     else:
         machine.sleep(max(due_ms - machine.now_ms, 0))
 

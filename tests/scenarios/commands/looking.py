@@ -25,6 +25,7 @@ def status(world: World, arguments: list[str]) -> None:
             f"{name}  {words.ROLES[core.role]} in term {core.current_term}{vote}, "
             f"leader {core.leader or 'unknown'}, log ends {ends}, commit {core.commit_index}, "
             f"applied {core.applied_index}"
+            + (f", installs {words.snapshot(node.installing.meta)}" if node.installing else "")
         )
 
 
@@ -38,6 +39,8 @@ def log(world: World, arguments: list[str]) -> None:
         machine = world[name]
         world.say(f"{name}:")
         with world.indented():
+            if machine.disk.snapshot is not None:
+                world.say(words.snapshot(machine.disk.snapshot))
             for entry in machine.entries():
                 known = not machine.down and entry.index == machine.core.commit_index
                 world.say(words.entry(entry) + (" |" if known else ""))
@@ -50,8 +53,8 @@ def logs(world: World, arguments: list[str]) -> None:
     Each log on disk as the paper draws it: its terms, one by one.
     """
     for name in some(world, arguments):
-        entries = world[name].entries()
-        first = f"from {entries[0].index}: " if entries and entries[0].index > 1 else ""
+        entries, begins = world[name].entries(), world[name].disk.first_index
+        first = f"from {begins}: " if begins > 1 else ""
         world.say(f"{name}  {first}{' '.join(str(entry.term) for entry in entries)}".rstrip())
 
 

@@ -85,3 +85,20 @@ def restart(world: World, arguments: list[str]) -> None:
     machine = world[one(world, arguments)]
     machine.crash()
     machine.start()
+
+
+@command
+def lose(world: World, arguments: list[str]) -> None:
+    """lose n1 5
+
+    Stop it and let its disk forget the entries from here on, and its state machine what came of
+    them: as if an older copy had been put back.
+    """
+    named, first = last_number(arguments)
+    machine = world[one(world, named)]
+    begins = machine.disk.first_index
+    if first is None or not begins <= first <= machine.disk.last_index:
+        raise ScenarioError("lose <node> <the first entry to be lost>")
+    machine.crash()
+    del machine.disk._entries[first - begins :]
+    del machine.applied[first - 1 :]

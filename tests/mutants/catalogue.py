@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.mutants import membership, protocol, reads, sequences, snapshots
+from tests.mutants import compaction, membership, protocol, reads, sequences, snapshots
 
 MUTANTS = tuple(
     sorted(
@@ -12,6 +12,7 @@ MUTANTS = tuple(
             *membership.TESTED,
             *reads.TESTED,
             *snapshots.TESTED,
+            *compaction.TESTED,
         ),
         key=lambda mutant: mutant.item or 1000,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from raftcore.storage.base import Base, read_base
 from raftcore.storage.disk import Disk
 from raftcore.storage.errors import LogDamaged
 from raftcore.storage.folder import FIRST_SEQUENCE, SegmentFolder
@@ -14,7 +15,6 @@ from raftcore.storage.segment import (
     FRAME_OVERHEAD_BYTES,
     HEADER_BYTES,
     Header,
-    Seal,
     decode_header,
     frame_follows,
     is_zero,
@@ -22,7 +22,16 @@ from raftcore.storage.segment import (
     read_frame,
     written_bytes,
 )
-from raftcore.types import HardState
+from raftcore.types import HardState, SnapshotMeta
+
+
+@dataclass(slots=True)
+class Segment:
+    """One that was begun."""
+
+    header: Header
+    content_bytes: int = 0
+    """Of its frames."""
 
 
 @dataclass(slots=True)
@@ -41,29 +50,44 @@ class Recovered:
     """Where its last frame begins; 0 while it has none but its header."""
     size: int = 0
     """Size of that segment's file."""
-    seals: dict[int, Seal] = field(default_factory=dict)
-    """Of each segment."""
-    content_bytes: int = 0
-    """Of all frames."""
+    segments: dict[int, Segment] = field(default_factory=dict)
+    """Those that count, in order."""
+    snapshot: SnapshotMeta | None = None
+
+    @classmethod
+    def behind(cls, base: Base | None) -> Recovered:
+        """Before anything was read but where the log begins."""
+        if base is None:
+            return cls()
+        return cls(
+            index=LogIndex(base.first_index),
+            hard_state=base.hard_state,
+            chain=base.chain,
+            sequence=base.segment - 1,
+            snapshot=base.snapshot,
+        )
 
 
 def recover(folder: SegmentFolder, disk: Disk) -> Recovered:
     """Replay all segments.  Raises `LogDamaged`; then no file was changed."""
-    state = Recovered()
-    sequences = folder.sequences()
-    for expected, sequence in enumerate(sequences, FIRST_SEQUENCE):
-        if sequence != expected:
-            raise LogDamaged(folder.segment(expected), 0, "this segment is missing")
+    base = read_base(folder.base, disk)
+    state = Recovered.behind(base)
+    sequences = _that_count(folder, base)
     not_begun = _not_begun(folder.segment(sequences[-1]), disk) if sequences else None
     if not_begun is not None:
         sequences.pop()
     content = b""
     for sequence in sequences:
         content = disk.read(folder.segment(sequence))
-        state.seals[sequence] = _check_header(folder, sequence, content, state).seal
+        header = _check_header(folder, sequence, content, state)
+        state.segments[sequence] = Segment(header)
         state.sequence = sequence
         _replay(folder.segment(sequence), content, state)
     # Nothing may be changed before all has been read: what is damaged is left as it is.
+    if base is not None:
+        # That the file can be read does not say that its name is on the disk; see _make_durable.
+        disk.sync_folder(folder.path)
+        folder.remove_before(base.segment)
     if sequences:
         state.size = len(content)
         path = folder.segment(sequences[-1])
@@ -72,6 +96,19 @@ def recover(folder: SegmentFolder, disk: Disk) -> Recovered:
     if not_begun:
         _wipe(folder.segment(state.sequence + 1), not_begun, 0, disk)
     return state
+
+
+def _that_count(folder: SegmentFolder, base: Base | None) -> list[int]:
+    """The segments to read: without gaps, and from the base's on, whose file is always there."""
+    sequences = folder.sequences()
+    first = FIRST_SEQUENCE
+    if base is not None:
+        first = base.segment
+        sequences = [sequence for sequence in sequences if sequence >= first] or [first + 1]
+    for expected, sequence in enumerate(sequences, first):
+        if sequence != expected:
+            raise LogDamaged(folder.segment(expected), 0, "this segment is missing")
+    return sequences
 
 
 def _make_durable(path: Path, content: bytes, start: int, disk: Disk) -> None:
@@ -108,7 +145,7 @@ def _check_header(folder: SegmentFolder, sequence: int, content: bytes, state: R
         raise LogDamaged(path, 0, f"this is segment {header.sequence}")
     if header.chain != state.chain or header.first_index > state.index.last_index + 1:
         # The segment before ends too early: that is where the trouble is, if there is one.
-        if state.sequence >= FIRST_SEQUENCE:
+        if state.segments:
             path, offset = folder.segment(state.sequence), state.offset
             raise LogDamaged(path, offset, "a record that was written here is damaged or missing")
         raise LogDamaged(path, 0, "earlier segments are missing")
@@ -117,10 +154,10 @@ def _check_header(folder: SegmentFolder, sequence: int, content: bytes, state: R
 
 def _replay(path: Path, content: bytes, state: Recovered) -> None:
     """Take in every whole frame of a segment; stop at the first that is none."""
-    index, seal = state.index, state.seals[state.sequence]
+    index, segment = state.index, state.segments[state.sequence]
     offset = HEADER_BYTES
     state.last_frame = 0
-    while (frame := read_frame(content, offset, seal)) is not None:
+    while (frame := read_frame(content, offset, segment.header.seal)) is not None:
         payload, previous, crc = frame
         if previous != state.chain:
             raise LogDamaged(path, offset, "a record is missing before this one")
@@ -138,13 +175,13 @@ def _replay(path: Path, content: bytes, state: Recovered) -> None:
         state.chain = crc
         state.last_frame = offset
         offset += length
-        state.content_bytes += length
+        segment.content_bytes += length
     state.offset = offset
 
 
 def _settle_tail(path: Path, content: bytes, state: Recovered, disk: Disk) -> None:
     """Make sure that nothing stands behind the last whole frame, or refuse."""
-    offset, seal = state.offset, state.seals[state.sequence]
+    offset, seal = state.offset, state.segments[state.sequence].header.seal
     if is_zero(content, offset):
         return
     follower = frame_follows(content, offset, seal)

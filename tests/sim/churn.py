@@ -17,7 +17,7 @@ from raftcore import (
     Remove,
     Role,
 )
-from tests.sim.oracle import is_quorum
+from tests.sim.violation import is_quorum
 
 if TYPE_CHECKING:
     from tests.sim.machine import Machine
@@ -88,7 +88,7 @@ class Churn:
         if machine.core.membership.joint and not machine.core.membership.auto_leave:
             self._leave_joint(machine)
             return
-        wanted = self._draw(machine.core.membership)
+        wanted = self._draw(machine)
         if wanted:
             self._change(machine, wanted)
 
@@ -103,12 +103,14 @@ class Churn:
                     machine.crash()
                     machine.retired = True
 
-    def _draw(self, membership: Membership) -> list[Change]:
+    def _draw(self, machine: Machine) -> list[Change]:
         """One change or several; mostly such as can be granted."""
-        rng = self.world.rng
+        rng, membership = self.world.rng, machine.core.membership
         voters, learners = sorted(membership.voters), sorted(membership.learners)
         changes: list[Change] = []
-        for _ in range(rng.choice((1, 1, 1, 2, 3))):
+        if machine.sending.transfers and rng.random() < 0.3:
+            changes = self._removal_of_receiver(machine)
+        for _ in range(0 if changes else rng.choice((1, 1, 1, 2, 3))):
             kind = rng.random()
             if kind < 0.3 and len(membership.members) < 7:
                 if len(self.world.machines) < MACHINES_MAX:
@@ -127,8 +129,14 @@ class Churn:
                 after.add(change.id)
             else:
                 after.discard(change.id)
-        damaged = {m.id for m in self.world.machines.values() if m.disk.damaged}
+        damaged = {one.id for one in self.world.machines.values() if one.damaged}
         return changes if survivable(Membership(frozenset(after)), damaged) else []
+
+    def _removal_of_receiver(self, leader: Machine) -> list[Change]:
+        """Remove one that is just being sent a snapshot."""
+        membership, receiver = leader.core.membership, next(iter(leader.sending.transfers))
+        spared = receiver in membership.voters and len(membership.voters) < 3
+        return [] if spared or receiver not in membership.members else [Remove(receiver)]
 
     def _change(self, machine: Machine, wanted: Sequence[Change]) -> None:
         rng = self.world.rng

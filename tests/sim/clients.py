@@ -1,8 +1,9 @@
 """Clients of the replicated map, and what they were told: judged when the run is over.
 
 A client has one operation at a time.  What a node has refused, or what was replaced in the log, it
-tries again: it was certainly not done.  Of what is still under way at the client's own deadline the
-outcome is unknown: it may be done now, later, or never, but at most once.
+tries again: it was certainly not done.  What is not answered for a while it tries again elsewhere,
+under the same serial number, so that it is done once.  Of what is still under way at the client's
+own deadline the outcome is unknown: it may be done now, later, or never.
 """
 
 from __future__ import annotations
@@ -12,9 +13,9 @@ from typing import TYPE_CHECKING
 from raftcore import NotLeader, ProposalRefused, Role
 from tests.linearizability.checker import Undecided, find_counterexample
 from tests.linearizability.history import Action, Cas, Get, Operation, Put
-from tests.sim.kv import encode
-from tests.sim.oracle import Violation
+from tests.sim.kv import NOBODY, encode
 from tests.sim.plan import MS
+from tests.sim.violation import Violation
 from tests.sim.waiting import Told
 
 if TYPE_CHECKING:
@@ -33,8 +34,9 @@ class Client:
         """Of the operation under way; answers to earlier ones find nobody."""
         self.action: Action | None = None
         self.called_us = 0
-        self.under_way = False
-        """Somebody may be at it."""
+        self.attempts = 0
+        self.under_way: set[int] = set()
+        """Attempts that have come to no end that is known."""
         self.seen: dict[str, int] = {}
         """By key, the index of the newest write it has seen."""
         self.token = 0
@@ -51,14 +53,14 @@ class Client:
             return
         self.action = self.clients.draw_action()
         self.called_us = world.now_us
-        self.under_way = False
+        self.under_way.clear()
         self._read_own_session()
         deadline_us = world.rng.choice((100, 400, 1500)) * MS
         world.after(deadline_us, self._on_deadline, self.serial)
         self._attempt(self.serial)
 
     def _attempt(self, serial: int) -> None:
-        if serial != self.serial or self.under_way:
+        if serial != self.serial:
             return
         action = self.action
         assert action is not None
@@ -67,30 +69,44 @@ class Client:
         if machine is None:
             self._again(serial)
             return
-        self.under_way = True
+        self.attempts += 1
+        attempt = self.attempts
+        self.under_way.add(attempt)
 
-        def told(done: bool, result: object) -> None:
-            self._on_answer(serial, done, result)
+        def told(done: bool | None, result: object) -> None:
+            self._on_answer(serial, attempt, done, result)
 
         if by_read_index:
             machine.input(lambda now_ms: machine.waiting.for_read(str(action.key), now_ms, told))
         else:
-            machine.input(lambda now_ms: self.clients.propose(machine, action, now_ms, told))
+            command = (self.name, serial, action)
+            machine.input(lambda now_ms: self.clients.propose(machine, command, now_ms, told))
+        if serial == self.serial and attempt in self.under_way:
+            patience_us = self.world.rng.choice((50, 200, 800)) * MS
+            self.world.after(patience_us, self._on_patience, (serial, attempt))
 
     def _again(self, serial: int) -> None:
         self.world.after(1 + self.world.rng.randrange(20 * MS), self._attempt, serial)
 
-    def _on_answer(self, serial: int, done: bool, result: object) -> None:
+    def _on_patience(self, which: tuple[int, int]) -> None:
+        serial, attempt = which
+        if serial == self.serial and attempt == self.attempts and attempt in self.under_way:
+            self.world.coverage["command sent again in doubt"] += 1
+            self._attempt(serial)
+
+    def _on_answer(self, serial: int, attempt: int, done: bool | None, result: object) -> None:
         if serial != self.serial:
             return
-        self.under_way = False
-        if not done:
-            self._again(serial)
+        if done:
+            self._remember(self.world.now_us, result)
+            self.world.coverage["client served"] += 1
+            self.serial += 1
+            self.world.after(self._pause_us(), self._begin, None)
             return
-        self._remember(self.world.now_us, result)
-        self.world.coverage["client served"] += 1
-        self.serial += 1
-        self.world.after(self._pause_us(), self._begin, None)
+        if done is False:
+            self.under_way.discard(attempt)
+        if attempt == self.attempts:
+            self._again(serial)
 
     def _on_deadline(self, serial: int) -> None:
         if serial != self.serial:
@@ -103,7 +119,7 @@ class Client:
 
     def _remember(self, returned_us: int | None, result: object) -> None:
         assert self.action is not None
-        operation = Operation(self.name, self.action, self.called_us, returned_us, result)  # type: ignore[arg-type]
+        operation = Operation(self.name, self.action, self.called_us, returned_us, result)
         self.clients.history.append(operation)
         if returned_us is not None and isinstance(self.action, Get):
             self.clients.last_seen[str(self.action.key)] = result  # type: ignore[assignment]
@@ -121,11 +137,11 @@ class Client:
         if not machines:
             return
         machine = world.rng.choice(machines)
-        if len(machine.applied) < self.token:
+        if machine.state.index < self.token:
             return
-        self.token = len(machine.applied)
+        self.token = machine.state.index
         key = world.rng.choice(self.clients.keys)
-        _, index = machine.kv.values.get(key, (None, 0))
+        _, index = machine.state.kv.values.get(key, (None, 0))
         if index < self.seen.get(key, 0):
             raise Violation(f"{self.name} sees {key} as of {index} after {self.seen[key]}")
         self.seen[key] = index
@@ -187,13 +203,22 @@ class Clients:
         machine = self.pick()
         if machine is None or not self.world.clients_active:
             return
+        background: tuple[str, int, None] = (NOBODY, 0, None)
         for _ in range(rng.randint(1, plan.burst_max)):
-            machine.input(lambda now_ms: self.propose(machine, None, now_ms, lambda _d, _r: None))
+            machine.input(
+                lambda now_ms: self.propose(machine, background, now_ms, lambda _d, _r: None)
+            )
 
-    def propose(self, machine: Machine, action: Action | None, now_ms: int, told: Told) -> None:
+    def propose(
+        self,
+        machine: Machine,
+        command: tuple[str, int, Action | None],
+        now_ms: int,
+        told: Told,
+    ) -> None:
         world = self.world
         padding = world.rng.randrange(world.plan.data_bytes_max)
-        data = encode(self.proposed + 1, action, padding)
+        data = encode(self.proposed + 1, *command, padding)
         try:
             place = machine.core.propose(data, now_ms)
         except NotLeader:
@@ -205,7 +230,7 @@ class Clients:
         else:
             self.proposed += 1
             world.oracle.proposed[data] = place
-            world.note(f"{machine.id} takes a proposal", (place, action))
+            world.note(f"{machine.id} takes a proposal", (place, command))
             machine.waiting.for_command(place, told)
 
     def judge(self) -> None:

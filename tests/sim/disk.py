@@ -12,14 +12,27 @@ import random
 from collections import Counter, deque
 from pathlib import Path
 
-from raftcore import Entry, HardState, Persist
+from raftcore import (
+    Compact,
+    Entry,
+    HardState,
+    InstallSnapshot,
+    Membership,
+    Persist,
+    SnapshotMeta,
+)
+from raftcore.starting import align
 from raftcore.storage import LogDamaged, LogFailed, LogReader, LogStore, MemoryLog, WriteAheadLog
 from raftcore.storage.segment import FRAME_OVERHEAD_BYTES, HEADER_BYTES, decode_header, read_frame
-from tests.sim.oracle import Violation
+from tests.sim.violation import Violation
 from tests.storage.disks import PowerCut, PowerCutDisk
 
+LogWrite = Persist | Compact | InstallSnapshot
+"""What a log is written by."""
 NEVER = 1 << 60
 EVERYTHING = 1 << 40
+Content = tuple[HardState, SnapshotMeta | None, int, list[Entry]]
+"""All there is to a log."""
 _OWN_CHECK = range(16, 20)
 """The bytes of a frame that nothing depends on while the frame is whole."""
 
@@ -30,13 +43,39 @@ def entries_of(log: LogReader) -> list[Entry]:
     return list(log.entries(log.first_index, log.last_index, EVERYTHING))
 
 
+def content_of(log: LogStore) -> Content:
+    return log.hard_state, log.snapshot, log.first_index, entries_of(log)
+
+
+def apply_to(log: LogStore, write: LogWrite) -> None:
+    """Do to a log what an effect asks for."""
+    match write:
+        case Persist():
+            log.append(write.hard_state, write.entries)
+        case Compact():
+            log.compact(write.meta, write.through)
+        case InstallSnapshot():
+            log.reset(write.meta)
+
+
+def fill(twin: MemoryLog, log: LogStore) -> MemoryLog:
+    """Make an empty log equal to another one."""
+    if log.first_index > 1:
+        # Something has to stand before the first entry, whatever it is.
+        twin.reset(SnapshotMeta(log.first_index - 1, 0, 0, Membership(frozenset())))
+    twin.append(log.hard_state, entries_of(log))
+    if log.snapshot is not None:
+        twin.compact(log.snapshot, log.first_index - 1)
+    return twin
+
+
 class ReadLog(MemoryLog):
     """What the core reads of the log; counts that it does."""
 
     def __init__(self, durable: MemoryLog, coverage: Counter[str]) -> None:
         super().__init__()
         self._coverage = coverage
-        self.append(durable.hard_state, entries_of(durable))
+        fill(self, durable)
 
     def entries(self, first: int, last: int, bytes_max: int) -> tuple[Entry, ...]:
         self._coverage["entries read back from disk"] += 1
@@ -50,7 +89,7 @@ class MemoryDisk:
         self.coverage = coverage
         self.read_early = read_early
         self.durable = MemoryLog()
-        self.writes: deque[Persist] = deque()
+        self.writes: deque[LogWrite] = deque()
         """Taken, and not yet synced."""
         self.error: OSError | None = None
         """What the next write meets, until somebody repairs the disk."""
@@ -58,37 +97,44 @@ class MemoryDisk:
         """A bit has flipped: this disk must not be believed any more."""
         self.log: LogStore
 
-    def boot(self) -> LogReader:
-        """What the core reads from after a start."""
+    def boot(self, newest: SnapshotMeta | None) -> LogReader:
+        """What the core reads from after a start; behind the newest snapshot where it must be."""
         self.writes.clear()
+        self._align(self.durable, newest)
         self.log = ReadLog(self.durable, self.coverage)
         return self.log
 
-    def take(self, persist: Persist) -> None:
-        self.writes.append(persist)
-        if self.read_early:
-            self.log.append(persist.hard_state, persist.entries)
+    def _align(self, log: LogStore, newest: SnapshotMeta | None) -> None:
+        before = log.snapshot
+        align(log, newest)
+        if log.snapshot != before:
+            self.coverage["log begun anew at a start"] += 1
 
-    def sync(self, count: int) -> int:
-        """Make the oldest writes durable; the last ticket of them.  Raises `LogFailed`."""
+    def take(self, write: LogWrite) -> None:
+        self.writes.append(write)
+        if self.read_early:
+            apply_to(self.log, write)
+
+    def sync(self, count: int) -> list[LogWrite]:
+        """Make the oldest writes durable; which those are.  Raises `LogFailed`."""
         if self.error is not None:
             raise LogFailed(str(self.error))
-        persists = [self.writes.popleft() for _ in range(count)]
-        for persist in persists:
-            self.durable.append(persist.hard_state, persist.entries)
+        writes = [self.writes.popleft() for _ in range(count)]
+        for write in writes:
+            apply_to(self.durable, write)
             if not self.read_early:
-                self.log.append(persist.hard_state, persist.entries)
-        return persists[-1].ticket
+                apply_to(self.log, write)
+        return writes
 
     def crash(self, rng: random.Random, *, keeps_unsynced: bool) -> None:
         """The process is gone; a write under way may have got to the disk or not."""
         if keeps_unsynced and self.writes:
             kept = rng.randint(0, len(self.writes))
-            for persist in [self.writes.popleft() for _ in range(kept)]:
-                self.durable.append(persist.hard_state, persist.entries)
+            for write in [self.writes.popleft() for _ in range(kept)]:
+                apply_to(self.durable, write)
             if kept:
                 self.coverage["unsynced write survived a crash"] += 1
-            if self.writes and rng.random() < 0.3:
+            if self.writes and isinstance(self.writes[0], Persist) and rng.random() < 0.3:
                 # A large batch becomes durable from its front.
                 persist = self.writes[0]
                 some = rng.randint(0, len(persist.entries))
@@ -156,11 +202,11 @@ class FileDisk(MemoryDisk):
         self._folder = folder
         self._segment_bytes = segment_bytes
         self._files = _Files()
-        self._possible: list[tuple[HardState, list[Entry]]] = []
+        self._possible: list[Content] = []
         """What may be found at the next start beside `durable`."""
         self._open = False
 
-    def boot(self) -> LogReader:
+    def boot(self, newest: SnapshotMeta | None) -> LogReader:
         self.writes.clear()
         self._files.error = self.error
         log = WriteAheadLog.open(
@@ -172,27 +218,34 @@ class FileDisk(MemoryDisk):
         self.log, self._open = log, True
         if self.damaged:
             raise Violation(f"damage in {self._folder.name} goes unnoticed")
-        found = (log.hard_state, entries_of(log))
-        if found != (self.durable.hard_state, entries_of(self.durable)):
+        found = content_of(log)
+        if found != content_of(self.durable):
             if found not in self._possible:
                 raise Violation(f"{self._folder.name}: the log forgets what was counted on")
             self.coverage["unsynced write survived a crash"] += 1
-            self.durable = MemoryLog()
-            self.durable.append(*found)
+            self.durable = fill(MemoryLog(), log)
         self._possible = []
+        self._align(log, newest)
+        self.durable = fill(MemoryLog(), log)
         self.coverage["started from files"] += 1
         return log
 
-    def sync(self, count: int) -> int:
+    def sync(self, count: int) -> list[LogWrite]:
         self._files.error = self.error
-        persists = [self.writes[i] for i in range(count)]
-        for persist in persists:
-            self.log.append(persist.hard_state, persist.entries)
+        writes = [self.writes[i] for i in range(count)]
+        for write in writes:
+            self._write(write)
         self.log.sync()
-        for persist in persists:
-            self.durable.append(persist.hard_state, persist.entries)
+        for write in writes:
+            apply_to(self.durable, write)
             self.writes.popleft()
-        return persists[-1].ticket
+        return writes
+
+    def _write(self, write: LogWrite) -> None:
+        if isinstance(write, Compact):
+            # A compaction is durable at once; so is what stands before it, to have an order.
+            self.log.sync()
+        apply_to(self.log, write)
 
     def crash(self, rng: random.Random, *, keeps_unsynced: bool) -> None:
         if not self._open:
@@ -221,8 +274,8 @@ class FileDisk(MemoryDisk):
         self._files.error = None
         self._files.operations = rng.randint(0, 3)
         try:
-            for persist in [self.writes[i] for i in range(count)]:
-                self.log.append(persist.hard_state, persist.entries)
+            for write in [self.writes[i] for i in range(count)]:
+                self._write(write)
             self.log.sync()
         except PowerCut:
             self.coverage["power cut during a write"] += 1
@@ -230,11 +283,10 @@ class FileDisk(MemoryDisk):
 
     def _remember(self, count_max: int) -> None:
         """What may be there later: the first of the writes, any number of them."""
-        twin = MemoryLog()
-        twin.append(self.durable.hard_state, entries_of(self.durable))
-        for persist in [self.writes[i] for i in range(count_max)]:
-            twin.append(persist.hard_state, persist.entries)
-            self._possible.append((twin.hard_state, entries_of(twin)))
+        twin = fill(MemoryLog(), self.durable)
+        for write in [self.writes[i] for i in range(count_max)]:
+            apply_to(twin, write)
+            self._possible.append(content_of(twin))
 
     def flip_bit(self, rng: random.Random) -> bool:
         frames = []

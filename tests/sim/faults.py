@@ -8,9 +8,10 @@ from itertools import combinations, permutations
 
 from raftcore import NotLeader, TransferRefused
 from tests.sim.churn import survivable
-from tests.sim.machine import FOR_EVER_US, Machine
+from tests.sim.machine import Machine
 from tests.sim.plan import ELECTION_TIMEOUT_MS, MS
 from tests.sim.world import Link, World
+from tests.sim.writer import FOR_EVER_US
 
 LONG_US = 8 * ELECTION_TIMEOUT_MS * MS
 
@@ -36,6 +37,7 @@ class Faults:
             "failed sync": self._failed_sync,
             "full disk": self._full_disk,
             "bit flip": self._flip_bit,
+            "bit flip in a snapshot": self._flip_snapshot_bit,
         }
         if world.plan.faults:
             world.after(0, self._strike, None)
@@ -49,9 +51,9 @@ class Faults:
         for links in list(world.cuts):
             world.heal(links)
         for machine in world.machines.values():
-            machine.end_stall()
+            machine.writer.end_stall()
             machine.disk.error = None
-            if machine.disk.damaged and machine.up:
+            if (machine.disk.damaged or machine.shelf.damaged) and machine.up:
                 # What lies there must be noticed, at the next start at the latest.
                 machine.crash()
             self._restart(machine)
@@ -121,7 +123,7 @@ class Faults:
         if machine.up:
             until_us = self.world.now_us + self._duration_us()
             self.world.note(f"{machine.id}: disk stalls until", until_us)
-            machine.stall_disk(until_us)
+            machine.writer.stall(until_us)
 
     def _failed_sync(self) -> None:
         self._break_disk(errno.EIO, "the next sync fails")
@@ -141,14 +143,28 @@ class Faults:
 
     def _flip_bit(self) -> None:
         machine = self._some()
-        machines = self.world.machines.values()
-        damaged = {one.id for one in machines if one.disk.damaged} | {machine.id}
-        if not all(survivable(one.core.membership, damaged) for one in machines):
-            # A majority has to have what was acknowledged, whichever membership is in force.
+        if machine.disk.damaged or not self._may_lose(machine):
             return
-        if not machine.disk.damaged and machine.disk.flip_bit(self.world.rng):
+        if machine.disk.flip_bit(self.world.rng):
             self.world.note(f"{machine.id}: a bit flips")
             self.world.coverage["bit flipped"] += 1
+
+    def _flip_snapshot_bit(self) -> None:
+        rng, machines = self.world.rng, self.world.machines.values()
+        receiving = [one for one in machines if one.shelf.unfinished is not None]
+        machine = rng.choice(receiving or self.world.leaders() or [self._some()])
+        if rng.random() < 0.2:
+            machine = self._some()
+        if self._may_lose(machine) and machine.shelf.flip_bit(self.world.rng):
+            self.world.note(f"{machine.id}: a bit of a snapshot flips")
+            self.world.coverage["bit of a snapshot flipped"] += 1
+
+    def _may_lose(self, machine: Machine) -> bool:
+        """Whether a majority has what was acknowledged without it, whichever membership is in
+        force."""
+        machines = self.world.machines.values()
+        damaged = {one.id for one in machines if one.damaged} | {machine.id}
+        return all(survivable(one.core.membership, damaged) for one in machines)
 
     # ------------------------------------------------------------------ links
 
@@ -240,7 +256,7 @@ class Faults:
                     world.machines[name].crash()
             case "minority disk stuck":
                 for name in minority:
-                    world.machines[name].stall_disk(FOR_EVER_US)
+                    world.machines[name].writer.stall(FOR_EVER_US)
             case "minority isolated":
                 world.cut(frozenset(links_of(world, minority)))
             case "minority deaf":

@@ -10,7 +10,7 @@ The five properties of the paper (Figure 3):
 
 and what the effects promise: nothing leaves a node, and nothing is applied, before what it depends
 on is on that node's disk; an entry is committed only when a majority of disks hold it; cluster time
-never falls and never outruns the clocks; an entry appears once.
+never falls and never outruns the clocks; an entry appears once.  Of snapshots `rules` judges.
 
 Nothing here asks the core what it thinks of its own log: the log is known from `Persist` effects.
 """
@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from raftcore import Entry, EntryKind, HardState, Membership, Persist, Role
@@ -33,6 +33,9 @@ from raftcore.messages import (
     RequestVote,
     RequestVoteResponse,
 )
+from tests.sim.reference import Reference
+from tests.sim.rules import SnapshotRules
+from tests.sim.violation import Violation, is_quorum, same
 
 if TYPE_CHECKING:
     from tests.sim.machine import Machine
@@ -40,35 +43,13 @@ if TYPE_CHECKING:
 CLOCK_RATE_MAX = 1.06
 
 
-class Violation(AssertionError):
-    """A promise was broken."""
-
-
-def is_quorum(membership: Membership, names: Iterable[str]) -> bool:
-    """The definition: more than half of each half that there is (paper §6)."""
-    chosen = set(names)
-    halves = (membership.voters, membership.voters_outgoing)
-    return all(2 * len(half & chosen) > len(half) for half in halves if half)
-
-
-def same(entry: Entry, known: Entry, *, witness: bool) -> bool:
-    """Whether an entry is a known one, or what a witness keeps of it."""
-    if entry is known or entry == known:
-        return True
-    return (
-        witness
-        and (entry.kind, known.kind) == (EntryKind.WITNESSED, EntryKind.COMMAND)
-        and (entry.index, entry.term, entry.time_ms) == (known.index, known.term, known.time_ms)
-        and not entry.data
-    )
-
-
 class Oracle:
     """Everything that was ever promised by anybody."""
 
-    def __init__(self, coverage: Counter[str]) -> None:
+    def __init__(self, coverage: Counter[str], bootstrap: Membership) -> None:
         self.machines: Mapping[str, Machine] = {}
-        self.committed: list[Entry] = []
+        self.reference = Reference(bootstrap)
+        self.committed = self.reference.entries
         self.leaders: dict[int, str] = {}
         self._commit_terms: list[int] = []
         """In which term each of them was committed."""
@@ -79,6 +60,7 @@ class Oracle:
         self._candidates: dict[int, str] = {}
         self.proposed: dict[bytes, tuple[int, int]] = {}
         self._committed_data: set[bytes] = set()
+        self.snapshots = SnapshotRules(self.reference, self.leaders)
 
     # ------------------------------------------------------------------ after each input
 
@@ -92,6 +74,9 @@ class Oracle:
         commit_index = core.commit_index
         if commit_index < machine.seen_commit:
             raise Violation(f"{machine.id}: commit index fell to {commit_index}")
+        if core.applied_index < machine.seen_applied:
+            raise Violation(f"{machine.id}: applied index fell to {core.applied_index}")
+        machine.seen_applied = core.applied_index
         if core.role is Role.LEADER:
             if machine.witness:
                 raise Violation(f"{machine.id} leads and has no data")
@@ -131,7 +116,7 @@ class Oracle:
         machine.seen_commit = commit_index
 
     def _register_commit(self, machine: Machine, entry: Entry) -> None:
-        self.committed.append(entry)
+        self.reference.add(entry)
         if self._commit_terms and self._commit_terms[-1] > machine.core.current_term:
             raise Violation(f"{machine.id} commits {entry} in a term that another has overtaken")
         self._commit_terms.append(machine.core.current_term)
@@ -239,6 +224,9 @@ class Oracle:
             self._check_completeness(machine)
         elif core.role is not Role.LEADER:
             machine.leads_since = 0
+        if core.membership_index != machine.seen_membership_index:
+            machine.seen_membership_index = core.membership_index
+            self.snapshots.check_membership(machine)
         cluster_time_ms = core.cluster_time_ms(local_ms)
         if cluster_time_ms < machine.seen_cluster_time_ms:
             raise Violation(f"{machine.id}: cluster time fell to {cluster_time_ms}")

@@ -36,6 +36,7 @@ FAULTS = (
     "failed sync",
     "full disk",
     "bit flip",
+    "bit flip in a snapshot",
 )
 REMAINING_TROUBLES = (
     "none",
@@ -78,7 +79,28 @@ class Plan:
     """Whether readers see writes before they are durable."""
     segment_bytes: int
     """Size of the real log's segments; 0: the log is in memory."""
+    # Snapshots.
+    snapshots: bool
+    snapshot_log_bytes: int
+    snapshot_trailing_entries: int
+    snapshot_every_us: int
+    """Time between those that a driver takes unasked, on average; 0: never."""
+    snapshot_max_us: int
+    """How long it takes to write one."""
+    snapshot_padding: int
+    """Bytes by which each is larger than its content."""
+    piece_bytes: int
+    pieces_ahead: int
+    """Pieces that are sent before the receiver answers."""
+    gives_up_us: int
+    """Silence after which a sender gives up."""
+    sends_on: bool
+    """Whether a leader that is none any more goes on with what it sends."""
+    state_on_disk: bool
+    """Whether state machines survive a crash; else they begin with the newest snapshot."""
     # Processes.
+    crash_at_steps: bool
+    """Whether crashes come in the middle of what is done with snapshots, too."""
     turn_max_us: int
     """How long inputs are collected before effects are taken; 0: never."""
     apply_max_us: int
@@ -124,6 +146,9 @@ class Plan:
             write_stall_ms=WRITE_STALL_MS,
             lease_reads=self.lease_reads,
             clock_drift=CLOCK_DRIFT,
+            snapshots=self.snapshots,
+            snapshot_log_bytes=self.snapshot_log_bytes,
+            snapshot_trailing_entries=self.snapshot_trailing_entries,
         )
 
     @property
@@ -143,6 +168,10 @@ def draw(rng: random.Random) -> Plan:
     if lease_reads:
         # Leases are only as good as clocks are: one that stands still breaks them.
         faults = tuple(fault for fault in faults if fault != "freeze")
+    segment_bytes = 0
+    if "bit flip" in faults or rng.random() < 0.1:
+        segment_bytes = rng.choice((4096, 65536))
+    snapshot_log_bytes = rng.choice((0, 600, 2000, 6000))
     return Plan(
         voters=voters,
         fault_time_us=rng.randint(1500, 5000) * MS,
@@ -160,16 +189,26 @@ def draw(rng: random.Random) -> Plan:
         write_max_us=rng.choice((0, 2, 10, 60)) * MS,
         keeps_unsynced=rng.random() < 0.6,
         read_early=rng.random() < 0.5,
-        segment_bytes=rng.choice((4096, 65536))
-        if "bit flip" in faults or rng.random() < 0.1
-        else 0,
+        segment_bytes=segment_bytes,
+        snapshots=not segment_bytes and rng.random() < 0.8,
+        snapshot_log_bytes=snapshot_log_bytes,
+        snapshot_trailing_entries=rng.choice((0, 0, 3, 20)),
+        snapshot_every_us=rng.choice((0, 40, 200) if snapshot_log_bytes else (40, 200)) * MS,
+        snapshot_max_us=rng.choice((1, 20, 100)) * MS,
+        snapshot_padding=rng.choice((0, 600, 1500)),
+        piece_bytes=rng.choice((40, 150, 1000)),
+        pieces_ahead=rng.choice((1, 1, 3)),
+        gives_up_us=rng.choice((100, 400, 1500)) * MS,
+        sends_on=rng.random() < 0.5,
+        state_on_disk=rng.random() < 0.5,
+        crash_at_steps=rng.random() < 0.4,
         turn_max_us=turn_max_us,
         # Where little is handed out at once, each helping must not take long: appliers keep up.
         apply_max_us=rng.choice((0, 1) if small else (0, 2, 20)) * MS,
         rates=tuple(rng.randint(*RATES) if skewed else 1000 for _ in voters),
         churn_every_us=rng.choice((0, 0, 60, 200)) * MS,
         # What a witness has agreed to may be on one disk alone: that one must not be damaged.
-        witnesses="bit flip" not in faults and rng.random() < 0.7,
+        witnesses=not {"bit flip", "bit flip in a snapshot"} & set(faults) and rng.random() < 0.7,
         priorities=tuple(rng.randint(1, 3) for _ in range(5)) if rng.random() < 0.4 else (1,),
         propose_every_us=rng.choice((4, 15, 60)) * MS,
         burst_max=rng.choice((1, 1, 5)),

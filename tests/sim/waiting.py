@@ -6,13 +6,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from raftcore import Entry, ReadReady, ReadRefused, Role
-from tests.sim.oracle import Violation
+from tests.sim.violation import Violation
 
 if TYPE_CHECKING:
     from tests.sim.machine import Machine
 
-Told = Callable[[bool, object], None]
-"""Called with whether it was done, and its result."""
+Told = Callable[[bool | None, object], None]
+"""Called with whether it was done, None where nothing is known, and its result."""
 
 
 class Waiting:
@@ -40,10 +40,11 @@ class Waiting:
             told(term == entry.term, result)
 
     def forget(self, index: int) -> None:
-        """Everything up to there came with a snapshot: what became of commands nobody knows."""
-        for place in [place for place in self._commands if place <= index]:
-            self.machine.world.coverage["waiter swallowed by a snapshot"] += 1
-            del self._commands[place]
+        """Everything up to there came with a snapshot: what became of it nobody knows."""
+        for place in sorted(place for place in self._commands if place <= index):
+            for _, told in self._commands.pop(place):
+                self.machine.world.coverage["waiter swallowed by a snapshot"] += 1
+                told(None, None)
 
     def for_read(self, key: str, now_ms: int, told: Told) -> None:
         """Read the state machine once it shows all that was acknowledged before."""
@@ -57,8 +58,9 @@ class Waiting:
             coverage[f"read refused: {effect.reason}"] += 1
             told(False, None)
             return
-        if len(machine.applied) < effect.index:
-            raise Violation(f"{machine.id}: {effect}, but only {len(machine.applied)} are applied")
+        applied = machine.state.index
+        if applied < effect.index:
+            raise Violation(f"{machine.id}: {effect}, but only {applied} are applied")
         leads = machine.core.role is Role.LEADER
         coverage[f"read served by {'the leader' if leads else 'a follower'}"] += 1
-        told(True, machine.kv.get(key))
+        told(True, machine.state.kv.get(key))

@@ -23,17 +23,29 @@ from tests.sim.churn import Churn
 from tests.sim.clients import Clients
 from tests.sim.disk import FileDisk, MemoryDisk
 from tests.sim.machine import Machine
-from tests.sim.oracle import Oracle, Violation
+from tests.sim.oracle import Oracle
 from tests.sim.plan import ELECTION_TIMEOUT_MS, MS, Plan
+from tests.sim.sending import Piece, Receipt
+from tests.sim.tapes import Tapes
+from tests.sim.violation import Violation
 
 TRACE_LENGTH = 400
 Link = tuple[str, str]
+OnNetwork = Message | Piece | Receipt
 
 
 class World:
     """Everything happens in `step`, one event at a time, in an order that only the seed decides."""
 
-    def __init__(self, seed: int, plan: Plan, rng: random.Random, trace_length: int) -> None:
+    def __init__(
+        self,
+        seed: int,
+        plan: Plan,
+        rng: random.Random,
+        *,
+        trace_length: int,
+        recorded: frozenset[str],
+    ) -> None:
         self.seed = seed
         self.plan = plan
         self.rng = rng
@@ -43,7 +55,8 @@ class World:
         self.digest = 0
         self.coverage: Counter[str] = Counter()
         self.trace: deque[tuple[int, str, object]] = deque(maxlen=trace_length)
-        self.oracle = Oracle(self.coverage)
+        self.oracle = Oracle(self.coverage, plan.membership)
+        self.tapes = Tapes(recorded)
         self._folder: tempfile.TemporaryDirectory[str] | None = None
         self.machines = {
             name: Machine(self, name, rate, self._disk(name))
@@ -83,6 +96,12 @@ class World:
                 prefix="raft-sim-", dir=memory if memory.is_dir() else None
             )
         return FileDisk(self.coverage, Path(self._folder.name) / name, self.plan.segment_bytes)
+
+    def end(self) -> None:
+        """The run is over, and nothing was wrong so far."""
+        for machine in self.machines.values():
+            if machine.up:
+                self.tapes.end(machine)
 
     def close(self) -> None:
         """Remove what is on disk."""
@@ -144,7 +163,7 @@ class World:
             self.cuts.remove(links)
             self._blocked = frozenset().union(*self.cuts)
 
-    def send(self, sender: str, to: str, message: Message) -> None:
+    def send(self, sender: str, to: str, message: OnNetwork) -> None:
         """Put a message on the network."""
         plan, rng = self.plan, self.rng
         self._count(message)
@@ -160,7 +179,7 @@ class World:
                 self._post(sender, to, message)
         self._post(sender, to, message)
 
-    def _post(self, sender: str, to: str, message: Message) -> None:
+    def _post(self, sender: str, to: str, message: OnNetwork) -> None:
         plan, rng = self.plan, self.rng
         arrival_us = self.now_us + 1 + rng.randrange(plan.delay_max_us)
         if plan.straggler and not self.quiet and rng.random() < plan.straggler:
@@ -172,18 +191,18 @@ class World:
         elif arrival_us < before_us:
             self.coverage["message overtook another"] += 1
         self._last_arrival[sender, to] = max(arrival_us, before_us)
-        if plan.through_codec:
+        if plan.through_codec and not isinstance(message, Piece | Receipt):
             message = decode_message(encode_message(message))
         self.at(arrival_us, self._deliver, (sender, to, message))
 
-    def _deliver(self, item: tuple[str, str, Message]) -> None:
+    def _deliver(self, item: tuple[str, str, OnNetwork]) -> None:
         sender, to, message = item
         if self.plan.cut_in_flight and (sender, to) in self._blocked:
             return
         self.trace.append((self.now_us, f"{sender} -> {to}", message))
         self.machines[to].receive(message)
 
-    def _count(self, message: Message) -> None:
+    def _count(self, message: OnNetwork) -> None:
         match message:
             case AppendEntriesResponse(success=False):
                 self.coverage["entries refused"] += 1

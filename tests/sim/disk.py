@@ -22,7 +22,15 @@ from raftcore import (
     SnapshotMeta,
 )
 from raftcore.starting import align
-from raftcore.storage import LogDamaged, LogFailed, LogReader, LogStore, MemoryLog, WriteAheadLog
+from raftcore.storage import (
+    LogDamaged,
+    LogFailed,
+    LogNotCompacted,
+    LogReader,
+    LogStore,
+    MemoryLog,
+    WriteAheadLog,
+)
 from raftcore.storage.segment import FRAME_OVERHEAD_BYTES, HEADER_BYTES, decode_header, read_frame
 from tests.sim.violation import Violation
 from tests.storage.disks import PowerCut, PowerCutDisk
@@ -177,6 +185,14 @@ class _Files(PowerCutDisk):
                 self._forgotten.remove(one)
                 self._unsynced.append(one)
 
+    def settle(self, file: io.FileIO) -> None:
+        self._fail(errno.EIO)
+        super().settle(file)
+
+    def rename(self, path: Path, to: Path) -> None:
+        self._fail(errno.EIO)
+        super().rename(path, to)
+
     def sync(self, file: io.FileIO) -> None:
         path = Path(str(file.name))
         if self.error is not None and self.error.errno == errno.EIO:
@@ -205,6 +221,8 @@ class FileDisk(MemoryDisk):
         self._possible: list[Content] = []
         """What may be found at the next start beside `durable`."""
         self._open = False
+        self._damage: tuple[Path, bytes] | None = None
+        """Where a bit has flipped; of the file that is always replaced as a whole, its content."""
 
     def boot(self, newest: SnapshotMeta | None) -> LogReader:
         self.writes.clear()
@@ -216,8 +234,7 @@ class FileDisk(MemoryDisk):
             prepare_ahead=False,
         )
         self.log, self._open = log, True
-        if self.damaged:
-            raise Violation(f"damage in {self._folder.name} goes unnoticed")
+        self._check_damage()
         found = content_of(log)
         if found != content_of(self.durable):
             if found not in self._possible:
@@ -225,18 +242,44 @@ class FileDisk(MemoryDisk):
             self.coverage["unsynced write survived a crash"] += 1
             self.durable = fill(MemoryLog(), log)
         self._possible = []
-        self._align(log, newest)
-        self.durable = fill(MemoryLog(), log)
+        twin = fill(MemoryLog(), self.durable)
+        self._align(twin, newest)
+        try:
+            align(log, newest)
+        except LogFailed:
+            # It may have got anywhere: both ends, or only the term.
+            term = fill(MemoryLog(), self.durable)
+            term.append(twin.hard_state, ())
+            self._possible = [content_of(term), content_of(twin)]
+            self.log.close()
+            self._open = False
+            raise
+        self.durable = twin
         self.coverage["started from files"] += 1
         return log
+
+    def _check_damage(self) -> None:
+        """What was damaged is noticed, unless it is not there any more."""
+        if self._damage is None:
+            return
+        path, content = self._damage
+        if path.exists() and (not content or path.read_bytes() == content):
+            raise Violation(f"damage in {path} goes unnoticed")
+        self.coverage["damage compacted away"] += 1
+        self.damaged, self._damage = False, None
 
     def sync(self, count: int) -> list[LogWrite]:
         self._files.error = self.error
         writes = [self.writes[i] for i in range(count)]
         for write in writes:
-            self._write(write)
+            try:
+                self._write(write)
+            except LogNotCompacted:
+                # "It goes on as it was."
+                self.coverage["log could not be compacted"] += 1
+                self.writes.remove(write)
         self.log.sync()
-        for write in writes:
+        for write in [write for write in writes if write in self.writes]:
             apply_to(self.durable, write)
             self.writes.popleft()
         return writes
@@ -272,7 +315,7 @@ class FileDisk(MemoryDisk):
         count = rng.randint(1, len(self.writes))
         self._remember(count)
         self._files.error = None
-        self._files.operations = rng.randint(0, 3)
+        self._files.operations = rng.randint(0, 6)
         try:
             for write in [self.writes[i] for i in range(count)]:
                 self._write(write)
@@ -302,12 +345,16 @@ class FileDisk(MemoryDisk):
             return False
         path, offset, length = rng.choice(frames[:-1])
         at = rng.choice([n for n in range(length) if n not in _OWN_CHECK])
+        base = self._folder / "base"
+        if base.exists() and rng.random() < 0.2:
+            path, offset, at = base, 0, rng.randrange(base.stat().st_size)
         with io.FileIO(path, "r+") as file:
             file.seek(offset + at)
             byte = file.read(1)[0]
             file.seek(offset + at)
             file.write(bytes([byte ^ 1 << rng.randrange(8)]))
         self.damaged = True
+        self._damage = path, path.read_bytes() if path == base else b""
         return True
 
 

@@ -190,7 +190,7 @@ def draw(rng: random.Random) -> Plan:
         keeps_unsynced=rng.random() < 0.6,
         read_early=rng.random() < 0.5,
         segment_bytes=segment_bytes,
-        snapshots=not segment_bytes and rng.random() < 0.8,
+        snapshots=rng.random() < 0.85,
         snapshot_log_bytes=snapshot_log_bytes,
         snapshot_trailing_entries=rng.choice((0, 0, 3, 20)),
         snapshot_every_us=rng.choice((0, 40, 200) if snapshot_log_bytes else (40, 200)) * MS,

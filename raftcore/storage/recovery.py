@@ -53,6 +53,12 @@ class Recovered:
     segments: dict[int, Segment] = field(default_factory=dict)
     """Those that count, in order."""
     snapshot: SnapshotMeta | None = None
+    anchored: bool = True
+    """Whether the frames read so far reach back to the log's first entry.
+
+    The first ones behind a base may continue entries that were replaced later, when these stood in
+    segments that are gone.
+    """
 
     @classmethod
     def behind(cls, base: Base | None) -> Recovered:
@@ -65,6 +71,7 @@ class Recovered:
             chain=base.chain,
             sequence=base.segment - 1,
             snapshot=base.snapshot,
+            anchored=False,
         )
 
 
@@ -143,7 +150,8 @@ def _check_header(folder: SegmentFolder, sequence: int, content: bytes, state: R
         raise LogDamaged(path, 0, "the segment's header is not what was written")
     if header.sequence != sequence:
         raise LogDamaged(path, 0, f"this is segment {header.sequence}")
-    if header.chain != state.chain or header.first_index > state.index.last_index + 1:
+    gap = state.anchored and header.first_index > state.index.last_index + 1
+    if header.chain != state.chain or gap:
         # The segment before ends too early: that is where the trouble is, if there is one.
         if state.segments:
             path, offset = folder.segment(state.sequence), state.offset
@@ -164,8 +172,9 @@ def _replay(path: Path, content: bytes, state: Recovered) -> None:
         length = FRAME_OVERHEAD_BYTES + len(payload)
         try:
             record = decode_record(payload)
-            if record.terms:
-                first = record.first_index
+            first = record.first_index
+            state.anchored = state.anchored or bool(record.terms and first <= index.first_index)
+            if record.terms and state.anchored:
                 index.replace_from(first, record.terms, record.kinds)
                 index.add_frame(first, state.sequence, offset, length)
         except (ValueError, IndexError) as error:

@@ -66,6 +66,8 @@ class WriteAheadLog:
         self._hard_state = state.hard_state
         self._hard_state_pending = False
         self._pending: list[Entry] = []
+        self._replacing: int | None = None
+        """Where the oldest entry stands that what is pending replaces: until then it counts."""
         self._failure: str | None = None
         self._chain = state.chain
         self._sequence = state.sequence
@@ -198,6 +200,8 @@ class WriteAheadLog:
         with self._lock:
             if entries:
                 first = check_contiguous(entries, self._index.first_index, self._index.last_index)
+                if first <= self._last_framed:
+                    self._replacing = self._index.first_segment(first, self._last_framed)
                 self._index.replace_from(
                     first,
                     [entry.term for entry in entries],
@@ -236,6 +240,7 @@ class WriteAheadLog:
             if entries:
                 self._index.add_frame(entries[0].index, self._sequence, self._offset, len(frame))
                 del self._pending[: len(entries)]
+                self._replacing = None
             self._hard_state_pending = False
             segment.content_bytes += len(frame)
         self._chain = crc
@@ -268,7 +273,7 @@ class WriteAheadLog:
                 first_index = max(through + 1, self._index.first_index)
                 segment = self._index.first_segment(first_index, self._last_framed)
                 if segment is None:
-                    segment = self._sequence
+                    segment = self._replacing or self._sequence
                 header = self._segments[segment].header
                 base = Base(meta, first_index, segment, header.chain, self._hard_state)
             unfinished = self._folder.base.with_suffix(".unfinished")
@@ -302,6 +307,7 @@ class WriteAheadLog:
             with self._lock:
                 self._index = LogIndex(base.first_index)
                 self._pending.clear()
+                self._replacing = None
                 self._hard_state_pending = False
                 self._begin_at(base)
             self._begin_segment(HEADER_BYTES)

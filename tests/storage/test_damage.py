@@ -219,6 +219,13 @@ class TestSegments:
         (folder / "other" / SECOND).replace(folder / SECOND)
         self.refused(folder)
 
+    @pytest.mark.parametrize("length", [0, 100, 4096])
+    def test_a_segment_in_the_middle_without_its_header_is_refused(
+        self, folder: Path, length: int
+    ) -> None:
+        (folder / SECOND).write_bytes(bytes(length))
+        assert self.refused(folder).path == folder / SECOND
+
     def test_a_wiped_header_before_written_records_is_refused(self, folder: Path) -> None:
         path = max(folder.glob("*.wal"))
         path.write_bytes(bytes(HEADER_BYTES) + path.read_bytes()[HEADER_BYTES:])

@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from tests.mutants import compaction, membership, protocol, reads, sequences, snapshots
+from tests.mutants import (
+    compaction,
+    membership,
+    protocol,
+    reads,
+    sequences,
+    snapshots,
+    storage,
+)
 
 MUTANTS = tuple(
     sorted(
@@ -13,6 +21,7 @@ MUTANTS = tuple(
             *reads.TESTED,
             *snapshots.TESTED,
             *compaction.TESTED,
+            *storage.TESTED,
         ),
         key=lambda mutant: mutant.item or 1000,
     )

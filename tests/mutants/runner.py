@@ -21,6 +21,8 @@ from tests.mutants.mutant import Mutant
 ROOT = Path(__file__).resolve().parent.parent.parent
 SUITES = ("core", "scenarios")
 """What is run to see which tests notice; without those about the files of this repository."""
+_STORAGE = "storage"
+"""And these, for a mistake in there."""
 _ELSEWHERE = ("core/test_checklist.py", "core/test_maps.py", "core/test_purity.py")
 _PLUGINS_OFF = ("django", "randomly", "xdist", "cacheprovider", "playwright", "base_url")
 _CACHES = shutil.ignore_patterns("__pycache__")
@@ -100,7 +102,10 @@ def failing_tests(
 ) -> tuple[str, ...]:
     """The tests that fail with the mutant: of these files, or of all of `SUITES`."""
     with _copy(mutant) as folder:
-        for suite in SUITES:
+        suites = SUITES
+        if any(file.startswith(f"{_STORAGE}/") for file, _, _ in mutant.edits):
+            suites += (_STORAGE,)
+        for suite in suites:
             shutil.copytree(ROOT / "tests" / suite, folder / "tests" / suite, ignore=_CACHES)
         (folder / "tests/__init__.py").touch()
         # None of the project's own settings, among them Django's.
@@ -111,7 +116,7 @@ def failing_tests(
                 *(f"-pno:{plugin}" for plugin in _PLUGINS_OFF),
                 *(f"--ignore=tests/{file}" for file in _ELSEWHERE),
                 *(["-x"] if first_only else []),
-                *(f"tests/{file}" for file in files or SUITES),
+                *(f"tests/{file}" for file in files or suites),
             ],
             cwd=folder,
             env=os.environ | {"HYPOTHESIS_STORAGE_DIRECTORY": str(folder / "examples")},

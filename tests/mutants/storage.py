@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.mutants.mutant import tested
 
 _CONFORMANCE = ("storage/test_compaction.py", "storage/test_conformance.py")
+_CRASHES = "storage/test_power_cut.py"
 
 TESTED = (
     tested(
@@ -16,12 +17,52 @@ TESTED = (
         *_CONFORMANCE,
     ),
     tested(
+        36,
+        "the name of the log's new beginning is not durable when the old one is removed",
+        "storage/wal.py",
+        "                self._disk.rename(unfinished, self._folder.base)\n"
+        "                self._disk.sync_folder(self._folder.path)\n",
+        "                self._disk.rename(unfinished, self._folder.base)\n",
+        _CRASHES,
+    ),
+    tested(
+        36,
+        "the name of a snapshot in the log's place is not durable",
+        "storage/wal.py",
+        "            self._disk.rename(unfinished, self._folder.base)\n"
+        "            self._disk.sync_folder(self._folder.path)\n"
+        "            with self._lock:\n"
+        "                self._index = LogIndex(",
+        "            self._disk.rename(unfinished, self._folder.base)\n"
+        "            with self._lock:\n"
+        "                self._index = LogIndex(",
+        _CRASHES,
+    ),
+    tested(
+        47,
+        "the log's new beginning is written over the old one",
+        "storage/wal.py",
+        "                self._disk.put(unfinished, base.encode())\n            except",
+        "                self._disk.put(self._folder.base, base.encode())\n"
+        "                self._disk.put(unfinished, base.encode())\n            except",
+        _CRASHES,
+    ),
+    tested(
         22,
         "a segment is let go whose last entries are still needed",
         "storage/wal.py",
         "                if segment is None:\n",
         "                if segment is not None:\n",
         *_CONFORMANCE,
+    ),
+    tested(
+        22,
+        "segments are removed before that is durable",
+        "storage/wal.py",
+        "                self._disk.put(unfinished, base.encode())\n            except",
+        "                self._remove_before(segment)\n"
+        "                self._disk.put(unfinished, base.encode())\n            except",
+        _CRASHES,
     ),
     tested(
         41,

@@ -7,7 +7,7 @@ SEEDS ?= 10000
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-stop demo-clean test test-fast test-newer test-django check proto soak bench clean
+.PHONY: help demo demo-stop demo-clean test test-fast test-newer test-django check proto soak mutants bench bench-core clean
 
 help: ## Show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -66,8 +66,18 @@ proto: $(VENV)/.dev ## Generate the protobuf modules
 soak: $(VENV)/.dev ## The simulator on SEEDS=10000 seeds
 	$(BIN)/python -m tests.sim $(SEEDS)
 
+mutants: $(VENV)/.dev ## Put classic mistakes back one at a time: which tests and how many seeds notice (ARGS=...)
+	$(BIN)/python -m tests.mutants $(ARGS)
+
+coverage: $(VENV)/.dev ## Branch coverage of raftcore by its own tests
+	$(BIN)/python -m pytest -n 2 --cov=raftcore --cov-branch --cov-report=term-missing:skip-covered \
+		tests/core tests/storage tests/scenarios tests/fuzz tests/linearizability
+
 bench: $(VENV)/.dev ## Stock SQLite, PostgreSQL with quorum standbys and this, side by side
 	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-core: $(VENV)/.dev ## The core and its log alone, beside PySyncObj
+	$(BIN)/python -m benchmarks.core $(ARGS)
 
 clean: ## Remove what tools left
 	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist ./*.egg-info artifacts

@@ -4,10 +4,32 @@
 turns messages into bytes; `raftcore.storage` keeps the log.
 """
 
+from raftcore.changes import (
+    AddLearner,
+    AddVoter,
+    Change,
+    Demote,
+    JointMode,
+    Promote,
+    Remove,
+)
 from raftcore.config import Config
 from raftcore.core import RaftCore
-from raftcore.effects import Apply, Effect, Persist, RoleChanged, Send
+from raftcore.effects import (
+    Apply,
+    Compact,
+    Effect,
+    InstallSnapshot,
+    Persist,
+    ReadReady,
+    ReadRefused,
+    RoleChanged,
+    Send,
+    SendSnapshot,
+    TakeSnapshot,
+)
 from raftcore.errors import (
+    ChangeRefused,
     InvariantViolation,
     Malformed,
     NotLeader,
@@ -17,16 +39,32 @@ from raftcore.errors import (
 )
 from raftcore.messages import Message
 from raftcore.status import MemberStatus, Status
-from raftcore.types import Entry, EntryKind, HardState, Membership, NodeId, Role
+from raftcore.types import (
+    Entry,
+    EntryKind,
+    HardState,
+    Membership,
+    NodeId,
+    Role,
+    SnapshotMeta,
+)
 
 __all__ = [
+    "AddLearner",
+    "AddVoter",
     "Apply",
+    "Change",
+    "ChangeRefused",
+    "Compact",
     "Config",
+    "Demote",
     "Effect",
     "Entry",
     "EntryKind",
     "HardState",
+    "InstallSnapshot",
     "InvariantViolation",
+    "JointMode",
     "Malformed",
     "MemberStatus",
     "Membership",
@@ -34,12 +72,19 @@ __all__ = [
     "NodeId",
     "NotLeader",
     "Persist",
+    "Promote",
     "ProposalRefused",
     "RaftCore",
     "RaftError",
+    "ReadReady",
+    "ReadRefused",
+    "Remove",
     "Role",
     "RoleChanged",
     "Send",
+    "SendSnapshot",
+    "SnapshotMeta",
     "Status",
+    "TakeSnapshot",
     "TransferRefused",
 ]

@@ -1,4 +1,4 @@
-"""Bytes of messages and memberships: the edge of the core.
+"""Bytes of messages, memberships and what snapshots stand for: the edge of the core.
 
 What decodes is well formed: ids are there, numbers are bounded, terms do not decrease.  The
 core relies on it and checks only what depends on its own state.  Anything else is `Malformed`.
@@ -7,9 +7,11 @@ Sizes are the transport's and the log's to limit, before they read.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, fields
 from operator import gt
-from typing import Any, TypeVar
+from typing import Any, TypeVar, get_args
 
 from google.protobuf.message import DecodeError
 from google.protobuf.message import Message as ProtobufMessage
@@ -17,7 +19,7 @@ from google.protobuf.message import Message as ProtobufMessage
 from raftcore import messages as m
 from raftcore.errors import Malformed
 from raftcore.proto import raft_pb2 as pb
-from raftcore.types import Entry, EntryKind, Membership, NodeId
+from raftcore.types import Entry, EntryKind, Membership, NodeId, SnapshotMeta
 
 NODE_ID_CHARACTERS_MAX = 255
 NUMBER_MAX = 2**63 - 1
@@ -30,116 +32,115 @@ _Parsed = TypeVar("_Parsed", bound=ProtobufMessage)
 
 def encode_membership(membership: Membership) -> bytes:
     """A membership as a MEMBERSHIP entry's data; the same membership always gives the same bytes."""
-    return pb.Membership(
-        voters=sorted(membership.voters),
-        learners=sorted(membership.learners),
-        voters_outgoing=sorted(membership.voters_outgoing),
-    ).SerializeToString()
+    return _membership_out(membership).SerializeToString()
 
 
 def decode_membership(data: bytes) -> Membership:
     """The membership that `encode_membership` made these bytes of."""
-    parsed = _parse(pb.Membership(), data)
-    if not parsed.voters:
-        raise Malformed("a membership without voters")
-    return Membership(
-        _node_ids(parsed.voters), _node_ids(parsed.learners), _node_ids(parsed.voters_outgoing)
-    )
+    return _membership_in(_parse(pb.Membership(), data))
+
+
+def encode_snapshot_meta(meta: SnapshotMeta) -> bytes:
+    """What a snapshot stands for, as it is kept beside it; the same always gives the same bytes."""
+    return _snapshot_meta_out(meta).SerializeToString()
+
+
+def decode_snapshot_meta(data: bytes) -> SnapshotMeta:
+    """What `encode_snapshot_meta` made these bytes of."""
+    return _snapshot_meta_in(_parse(pb.SnapshotMeta(), data))
 
 
 def encode_message(message: m.Message) -> bytes:
     """A message as it travels."""
-    return _message_out(message).SerializeToString()
+    if isinstance(message, m.AppendEntries):
+        return pb.Message(append_entries=_append_entries_out(message)).SerializeToString()
+    if isinstance(message, m.Snapshot):
+        return pb.Message(snapshot=_snapshot_out(message)).SerializeToString()
+    kind = _PLAIN[type(message)]
+    body: dict[str, Any] = {kind.body: kind.schema(**_fields(message))}
+    return pb.Message(**body).SerializeToString()
 
 
 def decode_message(data: bytes) -> m.Message:
     """The message that `encode_message` made these bytes of; `Malformed` for any others."""
     parsed = _parse(pb.Message(), data)
-    match parsed.WhichOneof("body"):
-        case "append_entries":
-            return _append_entries_in(parsed.append_entries)
-        case "append_entries_response":
-            return _append_entries_response_in(parsed.append_entries_response)
-        case "heartbeat":
-            beat = parsed.heartbeat
-            return m.Heartbeat(
-                term=_number(beat.term),
-                leader=_node_id(beat.leader),
-                leader_commit=_number(beat.leader_commit),
-                sequence=_number(beat.sequence),
-                time_ms=_number(beat.time_ms),
-            )
-        case "heartbeat_response":
-            answer = parsed.heartbeat_response
-            return m.HeartbeatResponse(
-                _number(answer.term), _node_id(answer.follower), _number(answer.sequence)
-            )
-        case "pre_vote":
-            pre = parsed.pre_vote
-            return m.PreVote(
-                term=_number(pre.term),
-                candidate=_node_id(pre.candidate),
-                last_log_index=_number(pre.last_log_index),
-                last_log_term=_number(pre.last_log_term),
-            )
-        case "pre_vote_response":
-            reply = parsed.pre_vote_response
-            return m.PreVoteResponse(_number(reply.term), _node_id(reply.voter), reply.granted)
-        case "request_vote":
-            vote = parsed.request_vote
-            return m.RequestVote(
-                term=_number(vote.term),
-                candidate=_node_id(vote.candidate),
-                last_log_index=_number(vote.last_log_index),
-                last_log_term=_number(vote.last_log_term),
-                transfer=vote.transfer,
-            )
-        case "request_vote_response":
-            voted = parsed.request_vote_response
-            return m.RequestVoteResponse(_number(voted.term), _node_id(voted.voter), voted.granted)
-        case "timeout_now":
-            return m.TimeoutNow(
-                _number(parsed.timeout_now.term), _node_id(parsed.timeout_now.leader)
-            )
-    raise Malformed("a message of no known kind")
+    body = parsed.WhichOneof("body")
+    if body is None:
+        raise Malformed("a message of no known kind")
+    if body == "append_entries":
+        return _append_entries_in(parsed.append_entries)
+    if body == "snapshot":
+        return _snapshot_in(parsed.snapshot)
+    kind, values = _PLAIN_BY_BODY[body], getattr(parsed, body)
+    return kind.message(*[read(getattr(values, name)) for name, read in kind.fields])
 
 
-def _message_out(message: m.Message) -> pb.Message:
-    # Every dataclass has the fields of its schema under the same names, so that only entries need
-    # a hand; a test compares the two lists.
-    match message:
-        case m.AppendEntries():
-            entries = message.entries
-            return pb.Message(
-                append_entries=pb.AppendEntries(
-                    term=message.term,
-                    leader=message.leader,
-                    prev_log_index=message.prev_log_index,
-                    prev_log_term=message.prev_log_term,
-                    leader_commit=message.leader_commit,
-                    session=message.session,
-                    terms=[entry.term for entry in entries],
-                    times_ms=[entry.time_ms for entry in entries],
-                    kinds=bytes([entry.kind for entry in entries]),
-                    data=[entry.data for entry in entries],
-                )
-            )
-        case m.AppendEntriesResponse():
-            return pb.Message(append_entries_response=pb.AppendEntriesResponse(**_fields(message)))
-        case m.Heartbeat():
-            return pb.Message(heartbeat=pb.Heartbeat(**_fields(message)))
-        case m.HeartbeatResponse():
-            return pb.Message(heartbeat_response=pb.HeartbeatResponse(**_fields(message)))
-        case m.PreVote():
-            return pb.Message(pre_vote=pb.PreVote(**_fields(message)))
-        case m.PreVoteResponse():
-            return pb.Message(pre_vote_response=pb.PreVoteResponse(**_fields(message)))
-        case m.RequestVote():
-            return pb.Message(request_vote=pb.RequestVote(**_fields(message)))
-        case m.RequestVoteResponse():
-            return pb.Message(request_vote_response=pb.RequestVoteResponse(**_fields(message)))
-        case m.TimeoutNow():
-            return pb.Message(timeout_now=pb.TimeoutNow(**_fields(message)))
+def _membership_out(membership: Membership) -> pb.Membership:
+    return pb.Membership(
+        voters=sorted(membership.voters),
+        learners=sorted(membership.learners),
+        voters_outgoing=sorted(membership.voters_outgoing),
+        learners_next=sorted(membership.learners_next),
+        witnesses=sorted(membership.witnesses),
+        auto_leave=membership.auto_leave,
+        removed=sorted(membership.removed),
+    )
+
+
+def _membership_in(parsed: pb.Membership) -> Membership:
+    if not parsed.voters:
+        raise Malformed("a membership without voters")
+    return Membership(
+        voters=_node_ids(parsed.voters),
+        learners=_node_ids(parsed.learners),
+        voters_outgoing=_node_ids(parsed.voters_outgoing),
+        learners_next=_node_ids(parsed.learners_next),
+        witnesses=_node_ids(parsed.witnesses),
+        auto_leave=parsed.auto_leave,
+        removed=_node_ids(parsed.removed),
+    )
+
+
+def _snapshot_meta_out(meta: SnapshotMeta) -> pb.SnapshotMeta:
+    return pb.SnapshotMeta(
+        index=meta.index,
+        term=meta.term,
+        time_ms=meta.time_ms,
+        membership=_membership_out(meta.membership),
+        membership_index=meta.membership_index,
+        size=meta.size,
+    )
+
+
+def _snapshot_meta_in(parsed: pb.SnapshotMeta) -> SnapshotMeta:
+    if parsed.index == 0 or parsed.term == 0:
+        raise Malformed("a snapshot of nothing")
+    if parsed.membership_index > parsed.index:
+        raise Malformed("a snapshot with a membership from behind it")
+    return SnapshotMeta(
+        index=_number(parsed.index),
+        term=_number(parsed.term),
+        time_ms=_number(parsed.time_ms),
+        membership=_membership_in(parsed.membership),
+        membership_index=parsed.membership_index,
+        size=_number(parsed.size),
+    )
+
+
+def _append_entries_out(message: m.AppendEntries) -> pb.AppendEntries:
+    entries = message.entries
+    return pb.AppendEntries(
+        term=message.term,
+        leader=message.leader,
+        prev_log_index=message.prev_log_index,
+        prev_log_term=message.prev_log_term,
+        leader_commit=message.leader_commit,
+        session=message.session,
+        terms=[entry.term for entry in entries],
+        times_ms=[entry.time_ms for entry in entries],
+        kinds=bytes([entry.kind for entry in entries]),
+        data=[entry.data for entry in entries],
+    )
 
 
 def _fields(message: m.Message) -> dict[str, Any]:
@@ -177,16 +178,24 @@ def _append_entries_in(parsed: pb.AppendEntries) -> m.AppendEntries:
     )
 
 
-def _append_entries_response_in(parsed: pb.AppendEntriesResponse) -> m.AppendEntriesResponse:
-    return m.AppendEntriesResponse(
-        term=_number(parsed.term),
-        follower=_node_id(parsed.follower),
+def _snapshot_out(message: m.Snapshot) -> pb.Snapshot:
+    return pb.Snapshot(
+        term=message.term,
+        leader=message.leader,
+        session=message.session,
+        meta=_snapshot_meta_out(message.meta),
+    )
+
+
+def _snapshot_in(parsed: pb.Snapshot) -> m.Snapshot:
+    meta = _snapshot_meta_in(parsed.meta)
+    if meta.term > _number(parsed.term):
+        raise Malformed("a snapshot of a later term than its leader's")
+    return m.Snapshot(
+        term=parsed.term,
+        leader=_node_id(parsed.leader),
         session=_number(parsed.session),
-        success=parsed.success,
-        match_index=_number(parsed.match_index),
-        rejected_index=_number(parsed.rejected_index),
-        hint_index=_number(parsed.hint_index),
-        hint_term=_number(parsed.hint_term),
+        meta=meta,
     )
 
 
@@ -212,3 +221,32 @@ def _node_id(value: str) -> NodeId:
 
 def _node_ids(values: Iterable[str]) -> frozenset[NodeId]:
     return frozenset(map(_node_id, values))
+
+
+@dataclass(frozen=True, slots=True)
+class _Plain:
+    """A message whose fields stand one by one in its schema, under the same names."""
+
+    message: Callable[..., m.Message]
+    schema: Callable[..., ProtobufMessage]
+    body: str
+    fields: tuple[tuple[str, Callable[[Any], Any]], ...]
+
+    @classmethod
+    def of(cls, kind: type[m.Message]) -> _Plain:
+        readers: dict[str, Callable[[Any], Any]]
+        readers = {"int": _number, "NodeId": _node_id, "bool": bool}
+        return cls(
+            kind,
+            getattr(pb, kind.__name__),
+            re.sub(r"(?<!^)(?=[A-Z])", "_", kind.__name__).lower(),
+            tuple((field.name, readers[str(field.type)]) for field in fields(kind)),
+        )
+
+
+_PLAIN = {
+    kind: _Plain.of(kind)
+    for kind in get_args(m.Message)
+    if kind not in (m.AppendEntries, m.Snapshot)
+}
+_PLAIN_BY_BODY = {kind.body: kind for kind in _PLAIN.values()}

@@ -8,14 +8,27 @@
    its own write (thesis §10.2.1).
 4. Once entries are in the state machine, call `core.applied(index)`.
 5. A failed write is final: stop.  Never retry a failed sync.
+
+Snapshots are asked for only where `Config.snapshots` is on; then the driver keeps them, durable,
+before it tells of them, and the newest at all times:
+
+6. On `TakeSnapshot`, keep a snapshot of the state machine, at its index or later, and call
+   `core.snapshot_taken`, or `core.snapshot_failed`.
+7. On `SendSnapshot`, bring its message and the snapshot that it names to that node by whatever
+   means, and call `core.snapshot_sent` when all of it is there, or when it is given up, as it may
+   be when `RoleChanged` says that this node leads no more.
+8. When a message and its snapshot have come in whole and the snapshot is durable, call
+   `core.snapshot_arrived`; what is not wanted may be thrown away.
+9. `Compact` and `InstallSnapshot` are writes to the log, in order with `Persist`.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
-from raftcore.messages import Message
-from raftcore.types import Entry, HardState, NodeId, Role
+from raftcore.messages import Message, Snapshot
+from raftcore.types import Entry, HardState, NodeId, Role, SnapshotMeta
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,4 +67,90 @@ class RoleChanged:
     leader: NodeId | None
 
 
-Effect = Persist | Send | Apply | RoleChanged
+@dataclass(frozen=True, slots=True)
+class ReadReady:
+    """The state machine, as it is now or later, shows all that was acknowledged before the read.
+
+    It has been reported as applied up to `index` at least (thesis §6.4).
+    """
+
+    read_id: int
+    index: int
+
+
+ReadRefusal = Literal["no leader", "leader lost", "no answer", "busy", "witness"]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadRefused:
+    """Nothing can be said for this read; asking again is always safe.
+
+    "no leader": none is known here.  "leader lost": the one that was asked leads no more, or this
+    node follows another.  "no answer": it has been silent for an election timeout.  "busy": as
+    many reads wait as may.  "witness": this node has no data to read.
+    """
+
+    read_id: int
+    reason: ReadRefusal
+
+
+@dataclass(frozen=True, slots=True)
+class TakeSnapshot:
+    """The log has grown enough: a snapshot of the state machine is wanted, at this index or later.
+
+    There is one at a time.  What it stands for `core.snapshot_meta` says.
+    """
+
+    index: int
+
+
+@dataclass(frozen=True, slots=True)
+class Compact:
+    """A snapshot covers the log up to `meta.index`: `log.compact(meta, through)`."""
+
+    meta: SnapshotMeta
+    through: int
+    """Entries up to here may go; there may be none.  Those behind it are kept for followers."""
+
+
+@dataclass(frozen=True, slots=True)
+class SendSnapshot:
+    """This follower needs entries that are gone: it gets the state instead (paper §7).
+
+    The driver opens the snapshot `message.meta` at once and keeps it until it is sent.
+    """
+
+    to: NodeId
+    message: Snapshot
+    after: int
+
+
+@dataclass(frozen=True, slots=True)
+class InstallSnapshot:
+    """A snapshot that has arrived takes the place of log and state machine.
+
+    First the log, `log.reset(meta)`; once that is durable, `core.persisted(ticket)`.  Then the
+    state machine; once it is what the snapshot holds, `core.applied(meta.index)`.  A driver that
+    starts with a state machine older than its log's snapshot does that part first.
+    """
+
+    meta: SnapshotMeta
+    ticket: int
+    skipped_from: int
+    """Entries from here to `meta.index` never come in an `Apply`.  They were committed, and what
+    became of each of them only the new state machine knows: whoever waits for one has to be told
+    to look there, or that nothing is known."""
+
+
+Effect = (
+    Persist
+    | Send
+    | Apply
+    | RoleChanged
+    | ReadReady
+    | ReadRefused
+    | TakeSnapshot
+    | Compact
+    | SendSnapshot
+    | InstallSnapshot
+)

@@ -7,10 +7,11 @@ counts once it is on its own disk.
 
 from __future__ import annotations
 
-from raftcore import leader, quorum
+from raftcore import leader, priority, quorum
 from raftcore.messages import (
     PreVote,
     PreVoteResponse,
+    Removed,
     RequestVote,
     RequestVoteResponse,
     TimeoutNow,
@@ -37,8 +38,14 @@ def on_timer(node: Node) -> None:
 
 def pre_campaign(node: Node) -> None:
     """Ask whether an election could be won."""
+    node.courtesy_ms = 0
     node.reset_election_timer()
     if not node.promotable:
+        return
+    if priority.stands_back(node):
+        node.stood_back += 1
+        node.become_follower(node.current_term, None)
+        node.leader = None
         return
     node.role = Role.PRE_CANDIDATE
     node.leader = None
@@ -72,6 +79,8 @@ def on_state_durable(node: Node) -> None:
 
 def on_pre_vote(node: Node, message: PreVote) -> None:
     """Say whether this node would vote for the candidate; nothing changes here (thesis §9.6)."""
+    if _told_removed(node, message.candidate):
+        return
     granted = (
         message.term > node.current_term
         and not _hears_leader(node, message.candidate)
@@ -100,13 +109,15 @@ def on_request_vote(node: Node, message: RequestVote) -> None:
     a current leader, it does not update its term or grant its vote" (thesis §4.2.3), unless that
     leader itself asked for the election (§3.10).
     """
+    if _told_removed(node, message.candidate):
+        return
     if message.term > node.current_term:
         if not message.transfer and _hears_leader(node, message.candidate):
             return
         node.become_follower(message.term, None)
     granted = (
         message.term == node.current_term
-        and (node.voted_for == message.candidate or (node.voted_for is None and not node.leader))
+        and (node.voted_for == message.candidate or _free_to_vote(node, message))
         and _up_to_date(node, message)
     )
     if granted:
@@ -134,6 +145,26 @@ def on_timeout_now(node: Node, message: TimeoutNow) -> None:
     # A leader has nothing to take over, and a candidate is at it already.
     if node.role is Role.FOLLOWER and node.promotable:
         campaign(node, transfer=True)
+
+
+def on_removed(node: Node, message: Removed) -> None:
+    """This node is no member any more: it leaves the others in peace."""
+    if message.term > node.current_term:
+        node.become_follower(message.term, None)
+    if node.role is Role.LEADER:
+        return
+    node.become_follower(node.current_term, None)
+    node.removed = True
+    node.election_due_ms = None
+
+
+def _told_removed(node: Node, candidate: NodeId) -> bool:
+    """Tell a candidate that it was removed, if that is committed."""
+    log = node.log
+    if candidate not in log.membership.removed or log.membership_index > log.commit_index:
+        return False
+    node.outbox.send(candidate, Removed(node.current_term, node.node_id))
+    return True
 
 
 def _ask(node: Node) -> None:
@@ -169,9 +200,24 @@ def _up_to_date(node: Node, candidate: PreVote | RequestVote) -> bool:
     return theirs >= (node.log.last_term, node.log.last_index)
 
 
+def _free_to_vote(node: Node, message: RequestVote) -> bool:
+    if node.voted_for is not None or node.leader:
+        return False
+    return message.transfer or not _promised(node, message.candidate)
+
+
+def _promised(node: Node, candidate: NodeId) -> bool:
+    # A lease outlives what this node knows of its leader: a later term heard of, or a restart.
+    return (
+        node.config.lease_reads
+        and node.promised_to != candidate
+        and node.now_ms < node.promised_until_ms
+    )
+
+
 def _hears_leader(node: Node, candidate: NodeId) -> bool:
     # A leader that campaigns is none any more, so having heard it lately is no reason to refuse.
-    if node.role is Role.LEADER:
+    if node.role is Role.LEADER or _promised(node, candidate):
         return True
     if node.leader is None or node.leader == candidate or node.heard_leader_ms is None:
         return False

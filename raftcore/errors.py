@@ -1,7 +1,7 @@
 """Everything that the core raises, by whose fault it is.
 
-The caller's: `NotLeader`, `ProposalRefused`, `TransferRefused`; nothing has happened, and each says
-what to do instead.  The sender's: `Malformed`.  Nobody's that can be named from here:
+The caller's: `NotLeader`, `ProposalRefused`, `TransferRefused`, `ChangeRefused`; nothing has
+happened, and each says what to do instead.  The sender's: `Malformed`.  Nobody's that can be named from here:
 `InvariantViolation`, a promise of the protocol seen broken; the node has to stop.
 """
 
@@ -42,7 +42,9 @@ class TransferRefused(RaftError):
     """Leadership cannot be handed over in the way asked for; nothing has changed."""
 
     def __init__(
-        self, to: NodeId | None, reason: Literal["not a voter", "itself", "nobody"]
+        self,
+        to: NodeId | None,
+        reason: Literal["not a voter", "itself", "nobody", "witness", "snapshot"],
     ) -> None:
         self.to = to
         self.reason = reason
@@ -50,9 +52,36 @@ class TransferRefused(RaftError):
             {
                 "not a voter": f"{to!r} is not a voter of this cluster.",
                 "itself": f"{to!r} is the leader already.",
+                "witness": f"{to!r} is a witness: it has no data to lead with.",
+                "snapshot": f"{to!r} is being sent a snapshot: it is far behind.",
                 "nobody": "No other voter is in contact with the leader.",
             }[reason]
         )
+
+
+ChangeRefusal = Literal[
+    "transferring",
+    "in progress",
+    "nothing committed",
+    "outdated",
+    "no change",
+    "duplicate",
+    "unknown",
+    "known",
+    "removed",
+    "not caught up",
+    "no voters",
+    "witnesses",
+    "not joint",
+]
+
+
+class ChangeRefused(RaftError):
+    """The membership cannot be changed in the way asked for; nothing has changed."""
+
+    def __init__(self, reason: ChangeRefusal, text: str) -> None:
+        self.reason = reason
+        super().__init__(text)
 
 
 class Malformed(RaftError):

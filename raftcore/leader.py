@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from raftcore import authority, quorum, transfer
+from raftcore import authority, quorum, reads, snapshot_sending, transfer, witness
 from raftcore.codec import encode_membership
 from raftcore.errors import InvariantViolation, NotLeader, ProposalRefused
 from raftcore.log import ENTRY_OVERHEAD_BYTES, entry_size
@@ -32,17 +32,17 @@ def become_leader(node: Node) -> None:
         since_ms=node.now_ms,
         heartbeat_due_ms=node.now_ms,
         grace_until_ms=node.now_ms + node.config.election_timeout_ms,
+        offered_ms=node.now_ms,
     )
     # "nextIndex: initialized to leader last log index + 1" (Figure 2).
     next_index = node.log.last_index + 1
-    members = node.membership.learners | quorum.voters(node.membership)
-    for member in sorted(members - {node.node_id}):
+    for member in sorted(node.membership.members - {node.node_id}):
         leading.progress[member] = Progress(next_index, leading.next_session())
     if next_index == 1:
-        _append(node, EntryKind.MEMBERSHIP, encode_membership(node.membership))
+        node.append(EntryKind.MEMBERSHIP, encode_membership(node.membership))
     else:
-        _append(node, EntryKind.NOOP, b"")
-    authority.send_heartbeats(node, leading)
+        node.append(EntryKind.NOOP, b"")
+    authority.beat(node, leading)
 
 
 def propose(node: Node, data: bytes) -> tuple[int, int]:
@@ -56,7 +56,7 @@ def propose(node: Node, data: bytes) -> tuple[int, int]:
     # Whatever its size, one entry may always come in: nothing else would make room for it.
     if waiting and waiting + len(data) + ENTRY_OVERHEAD_BYTES > node.config.uncommitted_bytes_max:
         raise ProposalRefused("busy")
-    return _append(node, EntryKind.COMMAND, data), node.current_term
+    return node.append(EntryKind.COMMAND, data), node.current_term
 
 
 def replicate(node: Node) -> None:
@@ -64,8 +64,11 @@ def replicate(node: Node) -> None:
     leading = node.leading
     if leading is None:
         return
+    last_index, witnesses = node.log.last_index, node.membership.witnesses
+    for_witnesses = witness.limit(node, leading) if witnesses else last_index
     for member, progress in leading.progress.items():
-        _replicate_to(node, leading, member, progress)
+        through = for_witnesses if member in witnesses else last_index
+        _replicate_to(node, leading, member, progress, through=through)
 
 
 def on_append_entries_response(node: Node, message: AppendEntriesResponse) -> None:
@@ -78,10 +81,16 @@ def on_append_entries_response(node: Node, message: AppendEntriesResponse) -> No
         # Of an earlier incarnation: what that one held this one may not.
         return
     progress.heard_ms = node.now_ms
+    if message.success and message.witness is not (message.follower in node.membership.witnesses):
+        # A copy without data must not be taken for one that has it.
+        return
     if not message.success:
         _on_refusal(node, leading, progress, message)
-    elif message.match_index <= node.log.last_index and progress.acknowledged(message.match_index):
+    elif message.match_index <= node.log.last_index and progress.acknowledged(
+        message.match_index, node.log.first_index
+    ):
         # No follower can hold more than was sent; one that says so is not counted.
+        progress.round(node.log.last_index, node.now_ms, node.config)
         commit(node)
         transfer.proceed(node, leading, message.follower, progress)
 
@@ -95,8 +104,10 @@ def on_heartbeat_response(node: Node, message: HeartbeatResponse) -> None:
     if progress is None:
         return
     progress.heard_ms = node.now_ms
-    authority.contact(leading, progress, message.sequence)
-    progress.heartbeat_answered()
+    progress.priority = message.priority
+    if authority.contact(leading, progress, message.sequence):
+        progress.heartbeat_answered()
+    reads.confirm(node, leading)
     transfer.proceed(node, leading, message.follower, progress, again=True)
 
 
@@ -123,13 +134,6 @@ def commit(node: Node) -> None:
         node.log.commit_to(index)
 
 
-def _append(node: Node, kind: EntryKind, data: bytes) -> int:
-    index = node.log.last_index + 1
-    time_ms = node.clock.read(node.now_ms)
-    node.log.append(Entry(index, node.current_term, kind, time_ms, data))
-    return index
-
-
 def _on_refusal(
     node: Node, leading: Leading, progress: Progress, message: AppendEntriesResponse
 ) -> None:
@@ -141,18 +145,23 @@ def _on_refusal(
     progress.probe(next_index, leading.next_session())
 
 
-def _replicate_to(node: Node, leading: Leading, member: NodeId, progress: Progress) -> None:
+def _replicate_to(
+    node: Node, leading: Leading, member: NodeId, progress: Progress, *, through: int
+) -> None:
     config, log = node.config, node.log
+    progress.round(through, node.now_ms, config)
     if progress.next_index < log.first_index:
-        # Compacted: only a snapshot can help this follower.
+        snapshot_sending.send(node, leading, member, progress, through=through)
         return
     disk_reads = 0
-    while progress.next_index <= log.last_index and progress.may_send(config):
+    while progress.next_index <= through and progress.may_send(config):
         if not log.in_memory(progress.next_index):
             if disk_reads == _DISK_READS_MAX:
                 break
             disk_reads += 1
-        entries = log.entries(progress.next_index, log.last_index, config.append_bytes_max)
+        entries = log.entries(progress.next_index, through, config.append_bytes_max)
+        if member in node.membership.witnesses:
+            entries = witness.without_data(entries)
         _send(node, member, progress, entries)
         progress.sent(entries[-1].index, sum(map(entry_size, entries)))
     if progress.check_due:

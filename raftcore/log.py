@@ -2,7 +2,8 @@
 
 Below the tail entries are read from the `LogReader`; the tail itself is in memory and holds at
 least every entry that is not durable, not committed or not handed out to be applied, and beyond
-those a bounded number of recent ones.  What was ever committed is never cut off (State Machine
+those a bounded number of recent ones.  Before the first entry stands a boundary: an entry that is
+covered by a snapshot and of which only the term is needed (paper §7).  What was ever committed is never cut off (State Machine
 Safety, paper §5.4.3): an attempt is an `InvariantViolation`.
 """
 
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING
 from raftcore.errors import InvariantViolation
 from raftcore.membership import MembershipHistory
 from raftcore.terms import TermRuns
-from raftcore.types import Entry, EntryKind, Membership
+from raftcore.types import Entry, EntryKind, Membership, SnapshotMeta
 from raftcore.writes import Writes
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ def entry_size(entry: Entry) -> int:
 
 
 class RaftLog:
-    """Invariants: applied <= commit_index <= last_index; stable_index <= last_index."""
+    """Invariants: applied <= commit_index <= last_index; stable_index <= last_index;
+    first_index - 1 <= snapshot.index <= commit_index."""
 
     __slots__ = (
         "_base",
@@ -45,7 +47,9 @@ class RaftLog:
         "_terms",
         "_total",
         "commit_index",
+        "first_index",
         "last_index",
+        "snapshot",
         "stable_index",
         "writes",
     )
@@ -54,6 +58,7 @@ class RaftLog:
         self, reader: LogReader, *, bootstrap: Membership, applied_index: int, cache_bytes_max: int
     ) -> None:
         last_index = reader.last_index
+        snapshot = _checked_snapshot(reader)
         if not reader.first_index - 1 <= applied_index <= last_index:
             raise InvariantViolation(
                 f"Applied up to {applied_index}, but the log holds {reader.first_index} to "
@@ -65,7 +70,14 @@ class RaftLog:
         self.last_index = last_index
         self.stable_index = last_index
         """Durable here up to this index."""
-        self.commit_index = applied_index
+        self.commit_index = max(applied_index, snapshot.index if snapshot else 0)
+        self.snapshot = snapshot
+        """The newest one of this log, or what it began with."""
+        self.first_index = reader.first_index
+        """The oldest entry that can be sent: the term of the one before it is known."""
+        if snapshot is not None and reader.first_index <= snapshot.index:
+            # Of the entry before the oldest on disk nothing is known, so that one is the boundary.
+            self.first_index += 1
         # Handed out to be written, up to this index.
         self._offered = last_index
         self._terms = TermRuns.of(reader)
@@ -82,11 +94,6 @@ class RaftLog:
     # ------------------------------------------------------------------ reading
 
     @property
-    def first_index(self) -> int:
-        """The oldest entry that is still held."""
-        return self._reader.first_index
-
-    @property
     def last_term(self) -> int:
         """Term of the last entry; 0 for an empty log."""
         return self._terms.last_term
@@ -97,20 +104,54 @@ class RaftLog:
         return self._memberships.current
 
     @property
+    def membership_index(self) -> int:
+        """Where the latest membership stands; 0 if it is not in the log."""
+        return self._memberships.index
+
+    def memberships_that_may_count(self) -> list[Membership]:
+        """The one in force, and while that is not known to be committed, the one before it."""
+        history = self._memberships
+        if history.index <= self.commit_index:
+            return [history.current]
+        return [history.current, history.previous]
+
+    @property
     def uncommitted_bytes(self) -> int:
         """What waits to be committed.  Derived, so that it cannot go stale with a change of term."""
         committed = self.commit_index - self._tail_first
         return self._total - (self._ends[committed] if committed >= 0 else self._base)
 
+    @property
+    def memory_bytes(self) -> int:
+        """What the entries in memory count for."""
+        return self._total - self._base
+
+    def bytes_between(self, index: int, last: int) -> int:
+        """About what the entries behind `index`, up to `last`, take on the disk."""
+        return self._reader.bytes_after(index) - self._reader.bytes_after(last)
+
+    @property
+    def snapshot_index(self) -> int:
+        """What the newest snapshot covers; 0 without one."""
+        return self.snapshot.index if self.snapshot is not None else 0
+
+    def meta(self, index: int) -> SnapshotMeta:
+        """What a snapshot of the state up to here, behind the newest one, would stand for."""
+        membership_index, membership = self._memberships.at(index)
+        time_ms = self.entries(index, index, 1)[0].time_ms
+        return SnapshotMeta(index, self.term(index), time_ms, membership, membership_index)
+
     def term(self, index: int) -> int:
-        """Term of the entry at `index`, 0 at 0; the index is in the log."""
+        """Term of the entry at `index`, 0 at 0; the index is in the log, or just before it."""
         return self._terms.term(index)
 
     def last_time_ms(self) -> int:
         """Cluster time of the last entry; 0 for an empty log."""
         if self._tail:
             return self._tail[-1].time_ms
-        if self.last_index < self.first_index:
+        if self.snapshot is not None and self.snapshot.index == self.last_index:
+            return self.snapshot.time_ms
+        if not self.last_index:
             return 0
         return self._reader.entries(self.last_index, self.last_index, 1)[0].time_ms
 
@@ -118,8 +159,8 @@ class RaftLog:
         """Whether an entry of this index and term is in the log (paper §5.3, consistency check)."""
         if index > self.last_index:
             return False
-        if index < self.first_index:
-            # Index 0, or compacted: only committed entries are, and those are equal everywhere.
+        if index < self.first_index - 1:
+            # Compacted: only committed entries are, and those are equal everywhere.
             return True
         if self._terms.term(index) == term:
             return True
@@ -129,6 +170,10 @@ class RaftLog:
                 f"and a leader has it in term {term}."
             )
         return False
+
+    def holds(self, index: int, term: int) -> bool:
+        """Whether this very entry is in the log; it is not committed here yet."""
+        return index <= self.last_index and self._terms.term(index) == term
 
     def last_index_at_most(self, index: int, term: int) -> int:
         """The last place up to `index` where this log can agree with one that has `term` there.
@@ -214,6 +259,42 @@ class RaftLog:
         self.stable_index = min(self.stable_index, first - 1)
         self._offered = min(self._offered, first - 1)
 
+    # ------------------------------------------------------------------ snapshots
+
+    def compact(self, meta: SnapshotMeta, through: int) -> None:
+        """A snapshot covers the log up to `meta.index`, and entries up to `through` are let go.
+
+        `meta.index` is in the log and committed; some entries before it may be kept for others.
+        """
+        if not through <= meta.index <= self.commit_index or self.term(meta.index) != meta.term:
+            raise InvariantViolation(
+                f"{meta!r} is no snapshot of this log, which is committed up to {self.commit_index}."
+            )
+        self.snapshot = meta
+        self._memberships.compact(meta.index)
+        if through >= self.first_index:
+            self._terms.compact(through)
+            self.first_index = through + 1
+
+    def restore(self, meta: SnapshotMeta) -> None:
+        """A snapshot of more than is committed here takes the place of the log (paper §7).
+
+        What was durable of the old one says nothing of the new: it is when its own write is.
+        """
+        if meta.index <= self.commit_index:
+            raise InvariantViolation(f"{self.commit_index} is committed, beyond {meta!r}.")
+        self.writes.clip(self.commit_index + 1)
+        self.stable_index = min(self.stable_index, self.commit_index)
+        self.snapshot = meta
+        self.first_index = self._tail_first = meta.index + 1
+        self.last_index = self.commit_index = self._offered = meta.index
+        self._tail.clear()
+        self._ends.clear()
+        self._base = self._total
+        self._terms = TermRuns()
+        self._terms.begin(meta.index, meta.term)
+        self._memberships = MembershipHistory.of_snapshot(meta)
+
     # ------------------------------------------------------------------ disk
 
     def take_unwritten(self) -> tuple[Entry, ...]:
@@ -243,3 +324,13 @@ class RaftLog:
             self._tail_first += cut
             del self._tail[:cut]
             del self._ends[:cut]
+
+
+def _checked_snapshot(reader: LogReader) -> SnapshotMeta | None:
+    snapshot = reader.snapshot
+    if snapshot is not None and not reader.first_index - 1 <= snapshot.index <= reader.last_index:
+        raise InvariantViolation(
+            f"The log holds {reader.first_index} to {reader.last_index}, and its snapshot ends at "
+            f"{snapshot.index}: what was between them is lost."
+        )
+    return snapshot

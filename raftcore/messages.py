@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from raftcore.types import Entry, NodeId
+from raftcore.types import Entry, NodeId, SnapshotMeta
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +77,8 @@ class AppendEntriesResponse:
     """On failure: the last index at which the logs may agree (paper §5.3, end)."""
     hint_term: int = 0
     """On failure: the follower's term at `hint_index`."""
+    witness: bool = False
+    """The follower keeps no data, so that its copy is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +93,8 @@ class Heartbeat:
     """The leader's own counter; read rounds and quorum checks are keyed by it."""
     time_ms: int = 0
     """The leader's estimate of cluster time, for a node that was down while nothing was written."""
+    ahead: int = 0
+    """How many other voters should rather lead than this follower."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +102,32 @@ class HeartbeatResponse:
     term: int
     follower: NodeId
     sequence: int
+    priority: int = 1
+    """`Config.priority` of the follower."""
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """InstallSnapshot (paper §7, Figure 13) without the state, which travels by other means.
+
+    To a witness this is all there is to send, and it comes as any message.  To everybody else it
+    goes with the state, and is handed to `RaftCore.snapshot_arrived` when all of that is there.
+    """
+
+    term: int
+    leader: NodeId
+    session: int
+    """As in `AppendEntries`: the answer is one to an append up to `meta.index`."""
+    meta: SnapshotMeta
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """You are no member any more, and never will be: that is committed (thesis §4.2.3)."""
+
+    term: int
+    member: NodeId
+    """Who says so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +136,28 @@ class TimeoutNow:
 
     term: int
     leader: NodeId
+
+
+@dataclass(frozen=True, slots=True)
+class ReadIndex:
+    """How far must a state machine be, to show what was acknowledged by now (thesis §6.4)?"""
+
+    term: int
+    follower: NodeId
+    request: int
+    """Finds the answer's way back to what this follower asked, and nothing else: which round of
+    heartbeats answers it the leader decides."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadIndexResponse:
+    term: int
+    leader: NodeId
+    request: int
+    granted: bool
+    """False where the asked one does not lead, or not any more."""
+    index: int
+    """The commit index at some time after the question, while this node led."""
 
 
 Message = (
@@ -118,4 +170,8 @@ Message = (
     | Heartbeat
     | HeartbeatResponse
     | TimeoutNow
+    | Removed
+    | Snapshot
+    | ReadIndex
+    | ReadIndexResponse
 )

@@ -31,6 +31,11 @@ def voters(membership: Membership) -> frozenset[NodeId]:
     return membership.voters | membership.voters_outgoing
 
 
+def majority(size: int) -> int:
+    """How many of so many are more than half."""
+    return size // 2 + 1
+
+
 def reached(membership: Membership, value_of: Callable[[NodeId], int]) -> int:
     """The greatest value that a quorum has reached: of match indexes, the index they all hold."""
     return min(_majority_value(map(value_of, half)) for half in _halves(membership))
@@ -57,9 +62,9 @@ def _majority_value(values: Iterable[int]) -> int:
 
 
 def _half_result(half: frozenset[NodeId], votes: Mapping[NodeId, bool]) -> VoteResult:
-    majority = len(half) // 2 + 1
+    needed = majority(len(half))
     granted = sum(votes.get(voter) is True for voter in half)
     refused = sum(votes.get(voter) is False for voter in half)
-    if granted >= majority:
+    if granted >= needed:
         return VoteResult.WON
-    return VoteResult.LOST if refused > len(half) - majority else VoteResult.PENDING
+    return VoteResult.LOST if refused > len(half) - needed else VoteResult.PENDING

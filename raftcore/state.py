@@ -11,16 +11,28 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from raftcore import quorum
+from raftcore.applying import Applying
 from raftcore.clock import ClusterClock
+from raftcore.compaction import Compaction
 from raftcore.config import Config
-from raftcore.effects import Persist
+from raftcore.effects import InstallSnapshot, Persist, SendSnapshot
 from raftcore.errors import InvariantViolation
 from raftcore.log import RaftLog
 from raftcore.outbox import Outbox
 from raftcore.progress import Progress
-from raftcore.types import HardState, Membership, NodeId, Role
+from raftcore.reads import Reads
+from raftcore.types import (
+    Entry,
+    EntryKind,
+    HardState,
+    Membership,
+    NodeId,
+    Role,
+    SnapshotMeta,
+)
 
 HEARTBEATS_REMEMBERED_MAX = 128
+"""Of those that the timer sends, not of those for reads: many of these may be under way at once."""
 
 
 @dataclass(slots=True)
@@ -31,6 +43,16 @@ class Transfer:
     deadline_ms: int
     asked: bool = False
     """TimeoutNow has been sent."""
+
+
+@dataclass(slots=True)
+class Installing:
+    """A snapshot on its way to this node's log and state machine (paper §7)."""
+
+    meta: SnapshotMeta
+    skipped_from: int
+    """The first entry that is not handed out to be applied because of it."""
+    handed_out: bool = False
 
 
 @dataclass(slots=True)
@@ -47,12 +69,36 @@ class Leading:
     """Of everybody but itself, in the order of their names."""
     sequence: int = 0
     """Of the last heartbeat."""
-    heartbeats_sent_ms: deque[int] = field(
+    heartbeats_sent: deque[tuple[int, int]] = field(
         default_factory=lambda: deque(maxlen=HEARTBEATS_REMEMBERED_MAX)
     )
-    """When the last heartbeats were sent; the last of them is number `sequence`."""
+    """Number and time of the last heartbeats that the timer sent."""
     sessions: int = 0
     transfer: Transfer | None = None
+    offered_ms: int = 0
+    """When leadership was last offered to a voter with a higher priority; at first, its beginning."""
+    offers: int = 0
+    """How often, up to a bound."""
+    agreed_next: int = 0
+    """The index that voters with data are expected to agree upon next (`witness`)."""
+    agreed_since_ms: int = 0
+    witnesses_needed: bool = False
+    snapshots: list[SendSnapshot] = field(default_factory=list)
+    """To be handed to the driver."""
+    leaving: list[NodeId] = field(default_factory=list)
+    """Removed, and to be told so once that is committed."""
+    moved: tuple[int, int] = (-1, -1)
+    """Commit index, and the match indexes of the other voters added up, when last looked at."""
+    moved_ms: int = 0
+    """When that was last seen to rise, or nothing waited."""
+    lease_void: bool = False
+    """TimeoutNow was sent in this term: an election may come, however late, that asks nobody to
+    have lost the leader."""
+
+    def take_snapshots(self) -> list[SendSnapshot]:
+        """What the driver has to send."""
+        snapshots, self.snapshots = self.snapshots, []
+        return snapshots
 
     def next_session(self) -> int:
         """A tag for a stream of appends, never used before in this term."""
@@ -67,27 +113,42 @@ class Node:
     __slots__ = (
         "_state_dirty",
         "acknowledged",
+        "applying",
         "clock",
+        "compaction",
         "config",
+        "courtesy_ms",
         "current_term",
         "election_due_ms",
         "heard_leader_ms",
+        "installing",
         "leader",
         "leading",
         "log",
         "now_ms",
         "outbox",
         "postponed",
+        "promised_to",
+        "promised_until_ms",
+        "reads",
+        "removed",
         "resend_due_ms",
         "rng",
         "role",
+        "stood_back",
         "transfer_election",
         "voted_for",
         "votes",
     )
 
     def __init__(
-        self, config: Config, log: RaftLog, hard_state: HardState, rng: random.Random, now_ms: int
+        self,
+        config: Config,
+        log: RaftLog,
+        hard_state: HardState,
+        applied_index: int,
+        rng: random.Random,
+        now_ms: int,
     ) -> None:
         if hard_state.current_term < log.last_term:
             raise InvariantViolation(
@@ -98,7 +159,11 @@ class Node:
         self.log = log
         self.rng = rng
         self.now_ms = now_ms
+        self.applying = Applying(applied_index)
+        self.compaction = Compaction()
+        self.installing: Installing | None = None
         self.outbox = Outbox()
+        self.reads = Reads.of(rng)
         self.clock = ClusterClock(log.last_time_ms(), now_ms)
         self.current_term = hard_state.current_term
         self.voted_for = hard_state.voted_for
@@ -108,13 +173,25 @@ class Node:
         self.leading: Leading | None = None
         self.heard_leader_ms: int | None = None
         """When the leader of the present term was last heard."""
+        self.promised_to: NodeId | None = None
+        self.promised_until_ms = now_ms
+        """Until then this node votes for nobody but `promised_to`, where leases are in use."""
+        if config.lease_reads and hard_state.current_term:
+            # Whatever was promised before a restart, it ends by then.
+            self.promised_until_ms += config.election_timeout_ms
         self.acknowledged = (0, 0, 0)
         """Term, session and match index of the last success told to a leader."""
+        self.removed = False
+        """A member has told that this node is none any more."""
         self.votes: dict[NodeId, bool] = {}
         """By voter, so that no answer counts twice."""
         self.transfer_election = False
         self.resend_due_ms: int | None = None
         self.election_due_ms: int | None = None
+        self.courtesy_ms = 0
+        """How much longer it waits with an election, to let others go first."""
+        self.stood_back = 0
+        """Elections in which a node of priority 0 did not stand, since there was last a leader."""
         self.postponed = False
         """The election was put off once already because this node itself had been asleep."""
 
@@ -128,8 +205,25 @@ class Node:
 
     @property
     def promotable(self) -> bool:
-        """ "Only voters campaign": a candidate has to be one by its own latest configuration."""
-        return quorum.is_voter(self.membership, self.node_id)
+        """Whether this node may campaign: only voters do.
+
+        "A server that is not part of its own latest configuration should still start new elections,
+        as it might still be needed until the C_new entry is committed" (thesis §4.2.2): it may hold
+        the longest log, so that no one else can win.  Its own vote does not count then.
+
+        Not while a snapshot is being installed: it could neither apply nor send what it leads.
+        """
+        if self.installing is not None:
+            return False
+        if self.removed or self.config.witness or self.node_id in self.membership.witnesses:
+            return False
+        if self.node_id in self.membership.voters:
+            # As nearly always; and every message of a leader asks, since it sets the timer anew.
+            return True
+        return any(
+            quorum.is_voter(membership, self.node_id)
+            for membership in self.log.memberships_that_may_count()
+        )
 
     @property
     def other_voters(self) -> list[NodeId]:
@@ -142,7 +236,8 @@ class Node:
         self.election_due_ms = None
         if self.promotable:
             timeout_ms = self.config.election_timeout_ms
-            self.election_due_ms = self.now_ms + self.rng.randrange(timeout_ms, 2 * timeout_ms)
+            timeout_ms = self.rng.randrange(timeout_ms, 2 * timeout_ms)
+            self.election_due_ms = self.now_ms + timeout_ms + self.courtesy_ms
 
     def become_follower(self, term: int, leader: NodeId | None) -> None:
         """Follow, in this term or a later one.
@@ -160,6 +255,7 @@ class Node:
         if self.role is Role.LEADER:
             self.leading = None
             self.leader = None
+            self.stood_back = 0
             self.reset_election_timer()
         self.role = Role.FOLLOWER
         self.leader = leader if leader is not None else self.leader
@@ -173,6 +269,9 @@ class Node:
         if self.role is not Role.FOLLOWER or term != self.current_term or leader != self.leader:
             self.become_follower(term, leader)
         self.heard_leader_ms = self.now_ms
+        self.stood_back = 0
+        self.promised_to = leader
+        self.promised_until_ms = self.now_ms + self.config.election_timeout_ms
         self.reset_election_timer()
 
     def answers_present_term(self, term: int) -> bool:
@@ -197,18 +296,37 @@ class Node:
         """Whether the present term and vote are on disk."""
         return not self._state_dirty and not self.log.writes.after_state
 
-    def take_persist(self) -> Persist | None:
-        """What is not yet on its way to the disk.
+    def append(self, kind: EntryKind, data: bytes) -> int:
+        """As a leader: add an entry of this term to the log; its index."""
+        index = self.log.last_index + 1
+        time_ms = self.clock.read(self.now_ms)
+        self.log.append(Entry(index, self.current_term, kind, time_ms, data))
+        return index
 
-        Term and vote go with or before the entries, so that a log never holds an entry of a term
-        that the node does not know of.
+    def take_writes(self) -> list[Persist | InstallSnapshot]:
+        """What is not yet on its way to the disk, in the order of its tickets.
+
+        Term and vote go with or before the entries, and before a snapshot, so that a log never
+        holds an entry of a term that the node does not know of.
         """
+        effects: list[Persist | InstallSnapshot] = []
+        installing = self.installing
+        if installing is not None and not installing.handed_out:
+            installing.handed_out = True
+            if self._state_dirty:
+                effects.append(self._persist(()))
+            meta = installing.meta
+            ticket = self.log.writes.issue(meta.index, with_state=False, now_ms=self.now_ms)
+            effects.append(InstallSnapshot(meta, ticket, installing.skipped_from))
         entries = self.log.take_unwritten()
-        if not entries and not self._state_dirty:
-            return None
+        if entries or self._state_dirty:
+            effects.append(self._persist(entries))
+        return effects
+
+    def _persist(self, entries: tuple[Entry, ...]) -> Persist:
         state = HardState(self.current_term, self.voted_for) if self._state_dirty else None
         self._state_dirty = False
-        ticket = self.log.writes.issue(
-            self.log.last_index, with_state=state is not None, now_ms=self.now_ms
-        )
+        # The entries are the last of the log; of a write without any nothing may be concluded.
+        last_index = entries[-1].index if entries else 0
+        ticket = self.log.writes.issue(last_index, with_state=state is not None, now_ms=self.now_ms)
         return Persist(state, entries, ticket)

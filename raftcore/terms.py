@@ -28,9 +28,14 @@ class TermRuns:
         """Find the runs of a log on disk, by bisection rather than by reading it all."""
         runs = cls()
         index, last = reader.first_index, reader.last_index
+        snapshot = reader.snapshot
+        if snapshot is not None and snapshot.index == index - 1:
+            # The first entry is checked against this one, which is gone (paper §7).
+            runs.begin(snapshot.index, snapshot.term)
         while index <= last:
             term = reader.term(index)
-            runs.begin(index, term)
+            if term != runs.last_term:
+                runs.begin(index, term)
             index = bisect_right(range(last + 1), term, lo=index + 1, key=reader.term)
         return runs
 
@@ -49,6 +54,13 @@ class TermRuns:
         while self._starts and self._starts[-1] >= first:
             self._starts.pop()
             self._terms.pop()
+
+    def compact(self, through: int) -> None:
+        """Forget all before `through`, whose own term stays known; it is in the log."""
+        run = bisect_right(self._starts, through) - 1
+        del self._starts[:run]
+        del self._terms[:run]
+        self._starts[0] = through
 
     def term(self, index: int) -> int:
         """The term at `index`, which is in the log; 0 before it."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from raftcore import quorum
 from raftcore.errors import NotLeader, TransferRefused
 from raftcore.messages import TimeoutNow
-from raftcore.progress import Progress
+from raftcore.progress import Progress, ProgressState
 from raftcore.state import Leading, Node, Transfer
 from raftcore.types import NodeId
 
@@ -25,6 +25,10 @@ def start(node: Node, to: NodeId | None) -> None:
         raise TransferRefused(to, "itself")
     if not quorum.is_voter(node.membership, to):
         raise TransferRefused(to, "not a voter")
+    if to in node.membership.witnesses:
+        raise TransferRefused(to, "witness")
+    if leading.progress[to].state is ProgressState.SNAPSHOT:
+        raise TransferRefused(to, "snapshot")
     if leading.transfer is None or leading.transfer.to != to:
         leading.transfer = Transfer(to, node.now_ms + node.config.election_timeout_ms)
         proceed(node, leading, to, leading.progress[to])
@@ -39,6 +43,7 @@ def proceed(
         return
     if progress.match_index == node.log.last_index:
         transfer.asked = True
+        leading.lease_void = True
         node.outbox.send(member, TimeoutNow(node.current_term, node.node_id))
 
 
@@ -49,14 +54,12 @@ def on_timer(node: Node, leading: Leading) -> None:
 
 
 def _best(node: Node, leading: Leading) -> NodeId:
-    def in_contact(progress: Progress) -> bool:
-        since_ms = node.now_ms - node.config.election_timeout_ms
-        return progress.contact_ms is not None and progress.contact_ms > since_ms
-
     candidates = [
         (-leading.progress[voter].match_index, voter)
         for voter in node.other_voters
-        if in_contact(leading.progress[voter])
+        if voter not in node.membership.witnesses
+        and leading.progress[voter].state is not ProgressState.SNAPSHOT
+        and leading.progress[voter].in_contact(node.now_ms, node.config)
     ]
     if not candidates:
         raise TransferRefused(None, "nobody")

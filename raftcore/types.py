@@ -31,6 +31,8 @@ class EntryKind(IntEnum):
     """Appended by a new leader, so that entries of earlier terms can commit (paper §5.4.2, §8)."""
     MEMBERSHIP = 3
     """An encoded `Membership`; takes effect when appended (paper §6)."""
+    WITNESSED = 4
+    """A command as a witness keeps it: its index, its term, and none of its data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +59,51 @@ class HardState:
 
 @dataclass(frozen=True, slots=True)
 class Membership:
-    """Who takes part.  Joint consensus and learners find their place here."""
+    """Who takes part.
+
+    Invariants: nobody is voter and learner; the last four fields name nobody in vain, except that
+    `removed` names only those who take part no more.
+    """
 
     voters: frozenset[NodeId]
     learners: frozenset[NodeId] = frozenset()
+    """They get everything and count for nothing (thesis §4.2.1)."""
     voters_outgoing: frozenset[NodeId] = frozenset()
     """The old majority while a joint configuration is in force (paper §6); else empty."""
+    learners_next: frozenset[NodeId] = frozenset()
+    """Of the old majority, those that stay as learners once the joint configuration is left."""
+    witnesses: frozenset[NodeId] = frozenset()
+    """Of all those, the ones that keep no data; what somebody is in this it stays for ever."""
+    auto_leave: bool = False
+    """The leader leaves the joint configuration by itself as soon as it is committed."""
+    removed: frozenset[NodeId] = frozenset()
+    """Who took part once.  They are never let in again: an id stands for one log and one vote."""
+
+    @property
+    def joint(self) -> bool:
+        """Whether two majorities are needed."""
+        return bool(self.voters_outgoing)
+
+    @property
+    def members(self) -> frozenset[NodeId]:
+        """Everybody that takes part."""
+        return self.voters | self.learners | self.voters_outgoing
+
+
+@dataclass(frozen=True, slots=True)
+class SnapshotMeta:
+    """What a snapshot stands for: everything up to `index`, all of it committed (paper §7)."""
+
+    index: int
+    """The last entry that it replaces ("last included index")."""
+    term: int
+    """That entry's term ("last included term"): what follows is checked against it."""
+    time_ms: int
+    """That entry's cluster time, which goes on from there."""
+    membership: Membership
+    """The latest one up to `index` ("the latest configuration in the log as of last included
+    index"): a log that begins behind it has nothing else to say who takes part."""
+    membership_index: int = 0
+    """The entry that brought it; 0 for the one that the log began with."""
+    size: int = 0
+    """Bytes of the state, as it is kept and sent; 0 for a witness's, which has none."""

@@ -24,33 +24,43 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19raftcore/proto/raft.proto\x12\x08raftcore\"G\n\nMembership\x12\x0e\n\x06voters\x18\x01 \x03(\t\x12\x10\n\x08learners\x18\x02 \x03(\t\x12\x17\n\x0fvoters_outgoing\x18\x03 \x03(\t\"Y\n\x07PreVote\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x11\n\tcandidate\x18\x02 \x01(\t\x12\x16\n\x0elast_log_index\x18\x03 \x01(\x04\x12\x15\n\rlast_log_term\x18\x04 \x01(\x04\"?\n\x0fPreVoteResponse\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\r\n\x05voter\x18\x02 \x01(\t\x12\x0f\n\x07granted\x18\x03 \x01(\x08\"o\n\x0bRequestVote\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x11\n\tcandidate\x18\x02 \x01(\t\x12\x16\n\x0elast_log_index\x18\x03 \x01(\x04\x12\x15\n\rlast_log_term\x18\x04 \x01(\x04\x12\x10\n\x08transfer\x18\x05 \x01(\x08\"C\n\x13RequestVoteResponse\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\r\n\x05voter\x18\x02 \x01(\t\x12\x0f\n\x07granted\x18\x03 \x01(\x08\"\xc2\x01\n\rAppendEntries\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x0e\n\x06leader\x18\x02 \x01(\t\x12\x16\n\x0eprev_log_index\x18\x03 \x01(\x04\x12\x15\n\rprev_log_term\x18\x04 \x01(\x04\x12\x15\n\rleader_commit\x18\x05 \x01(\x04\x12\x0f\n\x07session\x18\x06 \x01(\x04\x12\r\n\x05terms\x18\x07 \x03(\x04\x12\x10\n\x08times_ms\x18\x08 \x03(\x04\x12\r\n\x05kinds\x18\t \x01(\x0c\x12\x0c\n\x04\x64\x61ta\x18\n \x03(\x0c\"\xad\x01\n\x15\x41ppendEntriesResponse\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x10\n\x08\x66ollower\x18\x02 \x01(\t\x12\x0f\n\x07session\x18\x03 \x01(\x04\x12\x0f\n\x07success\x18\x04 \x01(\x08\x12\x13\n\x0bmatch_index\x18\x05 \x01(\x04\x12\x16\n\x0erejected_index\x18\x06 \x01(\x04\x12\x12\n\nhint_index\x18\x07 \x01(\x04\x12\x11\n\thint_term\x18\x08 \x01(\x04\"c\n\tHeartbeat\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x0e\n\x06leader\x18\x02 \x01(\t\x12\x15\n\rleader_commit\x18\x03 \x01(\x04\x12\x10\n\x08sequence\x18\x04 \x01(\x04\x12\x0f\n\x07time_ms\x18\x05 \x01(\x04\"E\n\x11HeartbeatResponse\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x10\n\x08\x66ollower\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x04\"*\n\nTimeoutNow\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x0e\n\x06leader\x18\x02 \x01(\t\"\xe8\x03\n\x07Message\x12%\n\x08pre_vote\x18\x01 \x01(\x0b\x32\x11.raftcore.PreVoteH\x00\x12\x36\n\x11pre_vote_response\x18\x02 \x01(\x0b\x32\x19.raftcore.PreVoteResponseH\x00\x12-\n\x0crequest_vote\x18\x03 \x01(\x0b\x32\x15.raftcore.RequestVoteH\x00\x12>\n\x15request_vote_response\x18\x04 \x01(\x0b\x32\x1d.raftcore.RequestVoteResponseH\x00\x12\x31\n\x0e\x61ppend_entries\x18\x05 \x01(\x0b\x32\x17.raftcore.AppendEntriesH\x00\x12\x42\n\x17\x61ppend_entries_response\x18\x06 \x01(\x0b\x32\x1f.raftcore.AppendEntriesResponseH\x00\x12(\n\theartbeat\x18\x07 \x01(\x0b\x32\x13.raftcore.HeartbeatH\x00\x12\x39\n\x12heartbeat_response\x18\x08 \x01(\x0b\x32\x1b.raftcore.HeartbeatResponseH\x00\x12+\n\x0btimeout_now\x18\t \x01(\x0b\x32\x14.raftcore.TimeoutNowH\x00\x42\x06\n\x04\x62odyb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19raftcore/proto/raft.proto\x12\x08raftcore\"\x96\x01\n\nMembership\x12\x0e\n\x06voters\x18\x01 \x03(\t\x12\x10\n\x08learners\x18\x02 \x03(\t\x12\x17\n\x0fvoters_outgoing\x18\x03 \x03(\t\x12\x15\n\rlearners_next\x18\x04 \x03(\t\x12\x11\n\twitnesses\x18\x05 \x03(\t\x12\x12\n\nauto_leave\x18\x06 \x01(\x08\x12\x0f\n\x07removed\x18\x07 \x03(\t\"\x8e\x01\n\x0cSnapshotMeta\x12\r\n\x05index\x18\x01 \x01(\x04\x12\x0c\n\x04term\x18\x02 \x01(\x04\x12\x0f\n\x07time_ms\x18\x03 \x01(\x04\x12(\n\nmembership\x18\x04 \x01(\x0b\x32\x14.raftcore.Membership\x12\x18\n\x10membership_index\x18\x05 \x01(\x04\x12\x0c\n\x04size\x18\x06 \x01(\x04\"Y\n\x07PreVote\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x11\n\tcandidate\x18\x02 \x01(\t\x12\x16\n\x0elast_log_index\x18\x03 \x01(\x04\x12\x15\n\rlast_log_term\x18\x04 \x01(\x04\"?\n\x0fPreVoteResponse\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\r\n\x05voter\x18\x02 \x01(\t\x12\x0f\n\x07granted\x18\x03 \x01(\x08\"o\n\x0bRequestVote\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x11\n\tcandidate\x18\x02 \x01(\t\x12\x16\n\x0elast_log_index\x18\x03 \x01(\x04\x12\x15\n\rlast_log_term\x18\x04 \x01(\x04\x12\x10\n\x08transfer\x18\x05 \x01(\x08\"C\n\x13RequestVoteResponse\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\r\n\x05voter\x18\x02 \x01(\t\x12\x0f\n\x07granted\x18\x03 \x01(\x08\"\xc2\x01\n\rAppendEntries\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x0e\n\x06leader\x18\x02 \x01(\t\x12\x16\n\x0eprev_log_index\x18\x03 \x01(\x04\x12\x15\n\rprev_log_term\x18\x04 \x01(\x04\x12\x15\n\rleader_commit\x18\x05 \x01(\x04\x12\x0f\n\x07session\x18\x06 \x01(\x04\x12\r\n\x05terms\x18\x07 \x03(\x04\x12\x10\n\x08times_ms\x18\x08 \x03(\x04\x12\r\n\x05kinds\x18\t \x01(\x0c\x12\x0c\n\x04\x64\x61ta\x18\n \x03(\x0c\"\xbe\x01\n\x15\x41ppendEntriesResponse\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x10\n\x08\x66ollower\x18\x02 \x01(\t\x12\x0f\n\x07session\x18\x03 \x01(\x04\x12\x0f\n\x07success\x18\x04 \x01(\x08\x12\x13\n\x0bmatch_index\x18\x05 \x01(\x04\x12\x16\n\x0erejected_index\x18\x06 \x01(\x04\x12\x12\n\nhint_index\x18\x07 \x01(\x04\x12\x11\n\thint_term\x18\x08 \x01(\x04\x12\x0f\n\x07witness\x18\t \x01(\x08\"r\n\tHeartbeat\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x0e\n\x06leader\x18\x02 \x01(\t\x12\x15\n\rleader_commit\x18\x03 \x01(\x04\x12\x10\n\x08sequence\x18\x04 \x01(\x04\x12\x0f\n\x07time_ms\x18\x05 \x01(\x04\x12\r\n\x05\x61head\x18\x06 \x01(\x04\"W\n\x11HeartbeatResponse\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x10\n\x08\x66ollower\x18\x02 \x01(\t\x12\x10\n\x08sequence\x18\x03 \x01(\x04\x12\x10\n\x08priority\x18\x04 \x01(\x04\"_\n\x08Snapshot\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x0e\n\x06leader\x18\x02 \x01(\t\x12\x0f\n\x07session\x18\x03 \x01(\x04\x12$\n\x04meta\x18\x04 \x01(\x0b\x32\x16.raftcore.SnapshotMeta\"\'\n\x07Removed\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x0e\n\x06member\x18\x02 \x01(\t\"*\n\nTimeoutNow\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x0e\n\x06leader\x18\x02 \x01(\t\"<\n\tReadIndex\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x10\n\x08\x66ollower\x18\x02 \x01(\t\x12\x0f\n\x07request\x18\x03 \x01(\x04\"b\n\x11ReadIndexResponse\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x0e\n\x06leader\x18\x02 \x01(\t\x12\x0f\n\x07request\x18\x03 \x01(\x04\x12\x0f\n\x07granted\x18\x04 \x01(\x08\x12\r\n\x05index\x18\x05 \x01(\x04\"\x9d\x05\n\x07Message\x12%\n\x08pre_vote\x18\x01 \x01(\x0b\x32\x11.raftcore.PreVoteH\x00\x12\x36\n\x11pre_vote_response\x18\x02 \x01(\x0b\x32\x19.raftcore.PreVoteResponseH\x00\x12-\n\x0crequest_vote\x18\x03 \x01(\x0b\x32\x15.raftcore.RequestVoteH\x00\x12>\n\x15request_vote_response\x18\x04 \x01(\x0b\x32\x1d.raftcore.RequestVoteResponseH\x00\x12\x31\n\x0e\x61ppend_entries\x18\x05 \x01(\x0b\x32\x17.raftcore.AppendEntriesH\x00\x12\x42\n\x17\x61ppend_entries_response\x18\x06 \x01(\x0b\x32\x1f.raftcore.AppendEntriesResponseH\x00\x12(\n\theartbeat\x18\x07 \x01(\x0b\x32\x13.raftcore.HeartbeatH\x00\x12\x39\n\x12heartbeat_response\x18\x08 \x01(\x0b\x32\x1b.raftcore.HeartbeatResponseH\x00\x12+\n\x0btimeout_now\x18\t \x01(\x0b\x32\x14.raftcore.TimeoutNowH\x00\x12$\n\x07removed\x18\x14 \x01(\x0b\x32\x11.raftcore.RemovedH\x00\x12&\n\x08snapshot\x18\x15 \x01(\x0b\x32\x12.raftcore.SnapshotH\x00\x12)\n\nread_index\x18\n \x01(\x0b\x32\x13.raftcore.ReadIndexH\x00\x12:\n\x13read_index_response\x18\x0b \x01(\x0b\x32\x1b.raftcore.ReadIndexResponseH\x00\x42\x06\n\x04\x62odyb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'raftcore.proto.raft_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_MEMBERSHIP']._serialized_start=39
-  _globals['_MEMBERSHIP']._serialized_end=110
-  _globals['_PREVOTE']._serialized_start=112
-  _globals['_PREVOTE']._serialized_end=201
-  _globals['_PREVOTERESPONSE']._serialized_start=203
-  _globals['_PREVOTERESPONSE']._serialized_end=266
-  _globals['_REQUESTVOTE']._serialized_start=268
-  _globals['_REQUESTVOTE']._serialized_end=379
-  _globals['_REQUESTVOTERESPONSE']._serialized_start=381
-  _globals['_REQUESTVOTERESPONSE']._serialized_end=448
-  _globals['_APPENDENTRIES']._serialized_start=451
-  _globals['_APPENDENTRIES']._serialized_end=645
-  _globals['_APPENDENTRIESRESPONSE']._serialized_start=648
-  _globals['_APPENDENTRIESRESPONSE']._serialized_end=821
-  _globals['_HEARTBEAT']._serialized_start=823
-  _globals['_HEARTBEAT']._serialized_end=922
-  _globals['_HEARTBEATRESPONSE']._serialized_start=924
-  _globals['_HEARTBEATRESPONSE']._serialized_end=993
-  _globals['_TIMEOUTNOW']._serialized_start=995
-  _globals['_TIMEOUTNOW']._serialized_end=1037
-  _globals['_MESSAGE']._serialized_start=1040
-  _globals['_MESSAGE']._serialized_end=1528
+  _globals['_MEMBERSHIP']._serialized_start=40
+  _globals['_MEMBERSHIP']._serialized_end=190
+  _globals['_SNAPSHOTMETA']._serialized_start=193
+  _globals['_SNAPSHOTMETA']._serialized_end=335
+  _globals['_PREVOTE']._serialized_start=337
+  _globals['_PREVOTE']._serialized_end=426
+  _globals['_PREVOTERESPONSE']._serialized_start=428
+  _globals['_PREVOTERESPONSE']._serialized_end=491
+  _globals['_REQUESTVOTE']._serialized_start=493
+  _globals['_REQUESTVOTE']._serialized_end=604
+  _globals['_REQUESTVOTERESPONSE']._serialized_start=606
+  _globals['_REQUESTVOTERESPONSE']._serialized_end=673
+  _globals['_APPENDENTRIES']._serialized_start=676
+  _globals['_APPENDENTRIES']._serialized_end=870
+  _globals['_APPENDENTRIESRESPONSE']._serialized_start=873
+  _globals['_APPENDENTRIESRESPONSE']._serialized_end=1063
+  _globals['_HEARTBEAT']._serialized_start=1065
+  _globals['_HEARTBEAT']._serialized_end=1179
+  _globals['_HEARTBEATRESPONSE']._serialized_start=1181
+  _globals['_HEARTBEATRESPONSE']._serialized_end=1268
+  _globals['_SNAPSHOT']._serialized_start=1270
+  _globals['_SNAPSHOT']._serialized_end=1365
+  _globals['_REMOVED']._serialized_start=1367
+  _globals['_REMOVED']._serialized_end=1406
+  _globals['_TIMEOUTNOW']._serialized_start=1408
+  _globals['_TIMEOUTNOW']._serialized_end=1450
+  _globals['_READINDEX']._serialized_start=1452
+  _globals['_READINDEX']._serialized_end=1512
+  _globals['_READINDEXRESPONSE']._serialized_start=1514
+  _globals['_READINDEXRESPONSE']._serialized_end=1612
+  _globals['_MESSAGE']._serialized_start=1615
+  _globals['_MESSAGE']._serialized_end=2284
 # @@protoc_insertion_point(module_scope)

@@ -4,6 +4,7 @@ from raftcore.storage.errors import (
     LogDamaged,
     LogFailed,
     LogLocked,
+    LogNotCompacted,
     LogVersionUnknown,
     StorageError,
 )
@@ -16,6 +17,7 @@ __all__ = [
     "LogDamaged",
     "LogFailed",
     "LogLocked",
+    "LogNotCompacted",
     "LogReader",
     "LogStore",
     "LogVersionUnknown",

@@ -25,6 +25,10 @@ class Disk:
         """Open an existing file for writing in place."""
         return io.FileIO(path, "r+")
 
+    def noise(self, length: int) -> bytes:
+        """Random bytes that nobody can know."""
+        return os.urandom(length)
+
     def read(self, path: Path, offset: int = 0, length: int = -1) -> bytes:
         """Read by name, so that readers share no file position with the writer."""
         with io.FileIO(path, "r") as file:
@@ -74,12 +78,37 @@ class Disk:
             with io.FileIO(unfinished, "w") as file:
                 for start in range(0, size, len(_ZEROS)):
                     self.write(file, _ZEROS[: size - start], start)
-                os.fsync(file.fileno())
+                self.settle(file)
         except OSError:
             unfinished.unlink(missing_ok=True)
             raise
-        unfinished.replace(path)
+        self.rename(unfinished, path)
         self.sync_folder(path.parent)
+
+    def put(self, path: Path, content: bytes) -> None:
+        """Make a file with this content; its name is durable once the folder was synced."""
+        try:
+            with io.FileIO(path, "w") as file:
+                self.write(file, content, 0)
+                self.settle(file)
+        except OSError:
+            path.unlink(missing_ok=True)
+            raise
+
+    def settle(self, file: io.FileIO) -> None:
+        """Make a file that has grown durable."""
+        if sys.platform == "darwin":
+            self.sync(file)
+        else:
+            os.fsync(file.fileno())
+
+    def rename(self, path: Path, to: Path) -> None:
+        """Give a file a name, in place of the one that has it; durable once the folder was synced."""
+        path.replace(to)
+
+    def remove(self, path: Path) -> None:
+        """Remove a file if it is there; durable once the folder was synced."""
+        path.unlink(missing_ok=True)
 
     def extend(self, path: Path, size: int) -> None:
         """Make an existing file `size` long by adding zeros, durably."""

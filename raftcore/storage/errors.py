@@ -53,16 +53,23 @@ class LogFailed(StorageError):
     """A write or a sync failed.  Final: what reached the disk is unknown until the next start."""
 
 
+class LogNotCompacted(StorageError):
+    """Nothing could be let go.  Nothing has changed either: the log goes on, and grows."""
+
+
 def log_failed(folder: Path, doing: str, error: OSError) -> LogFailed:
     """The `LogFailed` for a failed operation, with what to do about it."""
+    return LogFailed(
+        f"The Raft log in {folder} cannot go on: {doing} failed ({error}). {advice(error)}"
+    )
+
+
+def advice(error: OSError) -> str:
+    """What to do about an error of the operating system."""
     if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-        advice = "The disk is full: make room there and start the node again."
-    elif error.errno == errno.EFBIG:
-        advice = "Raise this process's limit for the size of a file and start the node again."
-    elif error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
-        advice = "Make the folder writable for this user and start the node again."
-    else:
-        advice = (
-            "Check the disk and start the node again; what was acknowledged is on its peers too."
-        )
-    return LogFailed(f"The Raft log in {folder} cannot go on: {doing} failed ({error}). {advice}")
+        return "The disk is full: make room there and start the node again."
+    if error.errno == errno.EFBIG:
+        return "Raise this process's limit for the size of a file and start the node again."
+    if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+        return "Make the folder writable for this user and start the node again."
+    return "Check the disk and start the node again; what was acknowledged is on its peers too."

@@ -1,9 +1,10 @@
-"""The log's folder: names of segments, the one made ahead, the lock."""
+"""The log's folder: names of files, the segment made ahead, the segments that may go, the lock."""
 
 from __future__ import annotations
 
 import io
 import threading
+from contextlib import suppress
 from pathlib import Path
 
 from raftcore.storage.disk import Disk
@@ -44,6 +45,11 @@ class SegmentFolder:
     def segment(self, sequence: int) -> Path:
         return self.path / f"{sequence:016d}{_SUFFIX}"
 
+    @property
+    def base(self) -> Path:
+        """Says where the log begins, once it was compacted."""
+        return self.path / "base"
+
     def sequences(self) -> list[int]:
         """Sequence numbers of the segments there are, in order."""
         names = (path.stem for path in self.path.glob(f"*{_SUFFIX}"))
@@ -52,18 +58,19 @@ class SegmentFolder:
     @property
     def size_bytes(self) -> int:
         """What the segments take on the disk."""
-        return sum(path.stat().st_size for path in self.path.glob(f"*{_SUFFIX}"))
+        size = 0
+        for path in self.path.glob(f"*{_SUFFIX}"):
+            with suppress(FileNotFoundError):  # it was just removed
+                size += path.stat().st_size
+        return size
 
     def begin(self, header: Header, bytes_min: int) -> tuple[io.FileIO, int]:
         """Begin a segment with room for `bytes_min` in all; the file and its size.
 
         The header is durable before any frame can be written.
         """
-        self._wait()
-        path = self.segment(header.sequence)
-        if not path.exists():
-            self._disk.create(path, max(bytes_min, self._segment_bytes))
-        elif path.stat().st_size < bytes_min:
+        path = self.make(header.sequence, bytes_min)
+        if path.stat().st_size < bytes_min:
             self._disk.extend(path, bytes_min)
         file = self._disk.open(path)
         try:
@@ -74,6 +81,24 @@ class SegmentFolder:
             raise
         self.prepare(header.sequence + 1)
         return file, path.stat().st_size
+
+    def make(self, sequence: int, bytes_min: int = 0) -> Path:
+        """See that a segment's file is there; a new one holds nothing but zeros."""
+        self._wait()
+        path = self.segment(sequence)
+        if not path.exists():
+            self._disk.create(path, max(bytes_min, self._segment_bytes))
+        return path
+
+    def remove_before(self, sequence: int) -> None:
+        """Remove the segments before this one, and what was torn off them; may be slow."""
+        stems = [f"{old:016d}" for old in self.sequences() if old < sequence]
+        for stem in stems:
+            for torn in sorted(self.path.glob(f"{stem}.torn-at-*")):
+                self._disk.remove(torn)
+            self._disk.remove(self.path / f"{stem}{_SUFFIX}")
+        if stems:
+            self._disk.sync_folder(self.path)
 
     def prepare(self, sequence: int) -> None:
         """Begin to make the segment that will follow, if it is not there."""

@@ -1,13 +1,13 @@
 """Where each entry is: the terms of all entries and the frames that hold them, in flat arrays.
 
-A million entries take 8 MB for their terms; frames take 24 bytes each.
+A million entries take 8 MB for their terms; frames take 28 bytes each.
 """
 
 from __future__ import annotations
 
 from array import array
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from raftcore.types import EntryKind
@@ -29,7 +29,8 @@ class LogIndex:
     """The log's extent and terms, and which frame holds what.
 
     Frames begin at strictly rising indexes.  A frame may hold entries beyond the next one's begin:
-    those were replaced by it.
+    those were replaced by it.  The first one may hold entries before the log's first: those were
+    compacted.
     """
 
     def __init__(self, first_index: int = 1) -> None:
@@ -39,7 +40,9 @@ class LogIndex:
         self._frame_first = array("Q")
         self._frame_segment = array("I")
         self._frame_offset = array("Q")
-        self._frame_length = array("I")
+        self._frame_total = array("Q")
+        """Bytes of all frames up to and with this one, so that any number is a subtraction."""
+        self._total_before = 0
 
     @property
     def last_index(self) -> int:
@@ -55,22 +58,20 @@ class LogIndex:
     def membership_indexes(self) -> list[int]:
         return list(self._memberships)
 
-    def replace_from(self, first: int, terms: Iterable[int], kinds: bytes) -> None:
-        """Forget all from `first` on, then continue with entries of these terms and kinds."""
+    def replace_from(self, first: int, terms: Sequence[int], kinds: bytes) -> None:
+        """Forget all from `first` on, then continue with entries of these terms and kinds.
+
+        What was compacted of them is left out.
+        """
+        self._cut_frames(bisect_left(self._frame_first, first), len(self._frame_first))
+        if (compacted := self.first_index - first) > 0:
+            first, terms, kinds = self.first_index, terms[compacted:], kinds[compacted:]
         position = first - self.first_index
-        if not 0 <= position <= len(self._terms):
+        if position > len(self._terms):
             raise IndexError(first)
         if position < len(self._terms):
             del self._terms[position:]
             del self._memberships[bisect_left(self._memberships, first) :]
-            keep = bisect_left(self._frame_first, first)
-            for column in (
-                self._frame_first,
-                self._frame_segment,
-                self._frame_offset,
-                self._frame_length,
-            ):
-                del column[keep:]
         self._terms.extend(terms)
         found = kinds.find(EntryKind.MEMBERSHIP)
         while found >= 0:
@@ -79,10 +80,47 @@ class LogIndex:
 
     def add_frame(self, first: int, segment: int, offset: int, length: int) -> None:
         """Entries from `first` on are in this frame."""
+        self._frame_total.append(self._total(len(self._frame_total) - 1) + length)
         self._frame_first.append(first)
         self._frame_segment.append(segment)
         self._frame_offset.append(offset)
-        self._frame_length.append(length)
+
+    def first_segment(self, first_index: int, last_framed: int) -> int | None:
+        """The oldest segment that entries from `first_index` on need; None if none is in a frame."""
+        if first_index > last_framed:
+            return None
+        return self._frame_segment[bisect_right(self._frame_first, first_index) - 1]
+
+    def compact(self, first_index: int, last_framed: int) -> None:
+        """Forget all before `first_index`, and the frames that held nothing else."""
+        cut = len(self._frame_first)
+        if first_index <= last_framed:
+            cut = bisect_right(self._frame_first, first_index) - 1
+        self._cut_frames(0, cut)
+        del self._terms[: first_index - self.first_index]
+        del self._memberships[: bisect_left(self._memberships, first_index)]
+        self.first_index = first_index
+
+    def _cut_frames(self, start: int, stop: int) -> None:
+        if start == 0:
+            self._total_before = self._total(stop - 1)
+        for column in (
+            self._frame_first,
+            self._frame_segment,
+            self._frame_offset,
+            self._frame_total,
+        ):
+            del column[start:stop]
+
+    def _total(self, frame: int) -> int:
+        return self._frame_total[frame] if frame >= 0 else self._total_before
+
+    def bytes_after(self, index: int, last_framed: int) -> int:
+        """Bytes of the frames that hold the entries behind `index`, of which none has gone."""
+        if index >= last_framed:
+            return 0
+        frame = bisect_right(self._frame_first, index + 1) - 1
+        return self._frame_total[-1] - self._total(frame - 1)
 
     def spans(self, first: int, last: int, bytes_max: int) -> list[Span]:
         """The frames to read, in order, for entries `first` to `last`, all of them in frames.
@@ -92,7 +130,8 @@ class LogIndex:
         found: list[Span] = []
         frame = bisect_right(self._frame_first, first) - 1
         while first <= last:
-            bytes_max -= self._frame_length[frame]
+            length = self._frame_total[frame] - self._total(frame - 1)
+            bytes_max -= length
             if found and bytes_max < 0:
                 break
             begin = self._frame_first[frame]
@@ -104,7 +143,7 @@ class LogIndex:
                 Span(
                     self._frame_segment[frame],
                     self._frame_offset[frame],
-                    self._frame_length[frame],
+                    length,
                     first - begin,
                     stop - first,
                 )

@@ -33,9 +33,7 @@ def encode_record(hard_state: HardState | None, entries: Sequence[Entry]) -> lis
         data=() if large else [entry.data for entry in entries],
     )
     if hard_state is not None:
-        record.hard_state.current_term = hard_state.current_term
-        if hard_state.voted_for is not None:
-            record.hard_state.voted_for = hard_state.voted_for
+        record.hard_state.CopyFrom(hard_state_out(hard_state))
     pieces = [record.SerializeToString()]
     if large:
         # Messages one behind the other are one message; `data` is the last of its fields anyway.
@@ -70,9 +68,17 @@ def decode_record(payload: bytes) -> record_pb2.Record:
 
 def record_hard_state(record: record_pb2.Record) -> HardState | None:
     """The hard state in a record, if it has one."""
-    if not record.HasField("hard_state"):
-        return None
-    stored = record.hard_state
+    return hard_state_in(record.hard_state) if record.HasField("hard_state") else None
+
+
+def hard_state_out(hard_state: HardState) -> record_pb2.HardState:
+    """A hard state as it is stored; no vote differs from a vote for nobody."""
+    return record_pb2.HardState(
+        current_term=hard_state.current_term, voted_for=hard_state.voted_for
+    )
+
+
+def hard_state_in(stored: record_pb2.HardState) -> HardState:
     return HardState(
         stored.current_term, stored.voted_for if stored.HasField("voted_for") else None
     )

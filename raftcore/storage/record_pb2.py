@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1draftcore/storage/record.proto\x12\x10raftcore.storage\"G\n\tHardState\x12\x14\n\x0c\x63urrent_term\x18\x01 \x01(\x04\x12\x16\n\tvoted_for\x18\x02 \x01(\tH\x00\x88\x01\x01\x42\x0c\n\n_voted_for\"\x8c\x01\n\x06Record\x12/\n\nhard_state\x18\x01 \x01(\x0b\x32\x1b.raftcore.storage.HardState\x12\x13\n\x0b\x66irst_index\x18\x02 \x01(\x04\x12\r\n\x05terms\x18\x03 \x03(\x04\x12\x10\n\x08times_ms\x18\x04 \x03(\x04\x12\r\n\x05kinds\x18\x05 \x01(\x0c\x12\x0c\n\x04\x64\x61ta\x18\x06 \x03(\x0c\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1draftcore/storage/record.proto\x12\x10raftcore.storage\"G\n\tHardState\x12\x14\n\x0c\x63urrent_term\x18\x01 \x01(\x04\x12\x16\n\tvoted_for\x18\x02 \x01(\tH\x00\x88\x01\x01\x42\x0c\n\n_voted_for\"\x8c\x01\n\x06Record\x12/\n\nhard_state\x18\x01 \x01(\x0b\x32\x1b.raftcore.storage.HardState\x12\x13\n\x0b\x66irst_index\x18\x02 \x01(\x04\x12\r\n\x05terms\x18\x03 \x03(\x04\x12\x10\n\x08times_ms\x18\x04 \x03(\x04\x12\r\n\x05kinds\x18\x05 \x01(\x0c\x12\x0c\n\x04\x64\x61ta\x18\x06 \x03(\x0c\"~\n\x04\x42\x61se\x12\x10\n\x08snapshot\x18\x01 \x01(\x0c\x12\x13\n\x0b\x66irst_index\x18\x02 \x01(\x04\x12\x0f\n\x07segment\x18\x03 \x01(\x04\x12\r\n\x05\x63hain\x18\x04 \x01(\r\x12/\n\nhard_state\x18\x05 \x01(\x0b\x32\x1b.raftcore.storage.HardState\"9\n\x0bSnapshotEnd\x12\x0c\n\x04meta\x18\x01 \x01(\x0c\x12\x0c\n\x04size\x18\x02 \x01(\x04\x12\x0e\n\x06sha256\x18\x03 \x01(\x0c\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -35,4 +35,8 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_HARDSTATE']._serialized_end=122
   _globals['_RECORD']._serialized_start=125
   _globals['_RECORD']._serialized_end=265
+  _globals['_BASE']._serialized_start=267
+  _globals['_BASE']._serialized_end=393
+  _globals['_SNAPSHOTEND']._serialized_start=395
+  _globals['_SNAPSHOTEND']._serialized_end=452
 # @@protoc_insertion_point(module_scope)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from raftcore.types import Entry
+from raftcore.storage.protocol import LogReader
+from raftcore.types import Entry, SnapshotMeta
 
 
 def check_contiguous(entries: Sequence[Entry], first_index: int, last_index: int) -> int:
@@ -16,6 +17,19 @@ def check_contiguous(entries: Sequence[Entry], first_index: int, last_index: int
         if entry.index != index:
             raise ValueError(f"entry {entry.index} stands where {index} belongs")
     return first
+
+
+def check_compaction(log: LogReader, meta: SnapshotMeta, through: int) -> None:
+    """Raise `ValueError` unless this is a snapshot of this log that covers all that is to go."""
+    if not through <= meta.index <= log.last_index:
+        raise ValueError(
+            f"a snapshot up to {meta.index} does not let entries up to {through} go "
+            f"from a log that ends at {log.last_index}"
+        )
+    if log.snapshot is not None and meta.index < log.snapshot.index:
+        raise ValueError(f"the snapshot up to {log.snapshot.index} is newer than {meta.index}")
+    if meta.index >= log.first_index and log.term(meta.index) != meta.term:
+        raise ValueError(f"the snapshot up to {meta.index} is of another log")
 
 
 def within_bytes(entries: Iterable[Entry], bytes_max: int) -> tuple[Entry, ...]:

@@ -1,29 +1,23 @@
 """A cluster in memory for scripts that decide about every message, write and tick themselves.
 
-Nothing happens by itself.  `pump()` carries out effects: writes go to disk at once unless the
-node's `slow_disk` is set, sends land in `network`, and what is in the network stays there until
-delivered, dropped, or delivered again.
+Nothing happens by itself: what a member sends stays where it is until it is delivered, dropped, or
+delivered again.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import Any
 
 from raftcore import (
-    Apply,
     Config,
     Entry,
     EntryKind,
     HardState,
     Membership,
-    Message,
-    Persist,
     RaftCore,
     Role,
-    RoleChanged,
     Send,
 )
 from raftcore.codec import encode_membership
@@ -33,13 +27,12 @@ from raftcore.messages import (
     PreVoteResponse,
     RequestVoteResponse,
 )
+from raftcore.recording import Trace
 from raftcore.storage import MemoryLog
+from tests.core.driven import Member
 
 ELECTION_MS = 1000
 HEARTBEAT_MS = 150
-BIG = 1 << 40
-
-M = TypeVar("M")
 
 
 def entry(index: int, term: int, data: bytes = b"", kind: EntryKind = EntryKind.COMMAND) -> Entry:
@@ -49,106 +42,6 @@ def entry(index: int, term: int, data: bytes = b"", kind: EntryKind = EntryKind.
 def log_of(*terms: int) -> list[Entry]:
     """A log with these terms, as the paper draws them; the first entry is the membership."""
     return [entry(i, term, b"%d" % i) for i, term in enumerate(terms, 1)]
-
-
-@dataclass
-class Member:
-    """A core with its disk, its driver's part done by hand."""
-
-    name: str
-    disk: MemoryLog
-    core: RaftCore
-    now_ms: int = 0
-    slow_disk: bool = False
-    unwritten: list[Persist] = field(default_factory=list)
-    held: list[Send] = field(default_factory=list)
-    """Sends waiting for a ticket."""
-    durable_ticket: int = 0
-    sent: list[Send] = field(default_factory=list)
-    """Sends released, in order, for the script to look at or deliver."""
-    applied: list[Entry] = field(default_factory=list)
-    persists: list[Persist] = field(default_factory=list)
-    roles: list[RoleChanged] = field(default_factory=list)
-
-    @property
-    def role(self) -> Role:
-        return self.core.role
-
-    def entries(self) -> list[Entry]:
-        """The log as it is on disk."""
-        last = self.disk.last_index
-        return list(self.disk.entries(1, last, BIG)) if last else []
-
-    def terms(self) -> list[int]:
-        return [e.term for e in self.entries()]
-
-    def pump(self) -> None:
-        """Carry out all effects, and those that follow from writes becoming durable."""
-        while effects := self.core.take_effects():
-            for effect in effects:
-                match effect:
-                    case Persist():
-                        self.persists.append(effect)
-                        self.unwritten.append(effect)
-                    case Send():
-                        self.held.append(effect)
-                    case Apply():
-                        assert effect.after <= self.durable_ticket
-                        self.applied.extend(effect.entries)
-                        self.core.applied(effect.entries[-1].index)
-                    case RoleChanged():
-                        self.roles.append(effect)
-            if not self.slow_disk:
-                self.write()
-            self._release()
-
-    def write(self, count: int | None = None) -> None:
-        """Make the oldest writes durable, all of them unless told how many."""
-        for effect in self.unwritten[:count]:
-            self.disk.append(effect.hard_state, effect.entries)
-            self.durable_ticket = effect.ticket
-            self.core.persisted(effect.ticket, self.now_ms)
-        del self.unwritten[:count]
-
-    def write_and_pump(self, count: int | None = None) -> None:
-        self.write(count)
-        self._release()
-        self.pump()
-
-    def receive(self, message: Message) -> None:
-        self.core.receive(message, self.now_ms)
-        self.pump()
-
-    def tick(self, now_ms: int | None = None) -> None:
-        """Call the timer when it is due, or at the given time."""
-        due = self.core.next_timer()
-        assert now_ms is not None or due is not None
-        self.now_ms = max(self.now_ms, due if now_ms is None else now_ms)  # type: ignore[type-var]
-        self.core.handle_timer(self.now_ms)
-        self.pump()
-
-    def propose(self, data: bytes) -> tuple[int, int]:
-        placed = self.core.propose(data, self.now_ms)
-        self.pump()
-        return placed
-
-    def take(self, kind: type[M] | None = None, to: str | None = None) -> list[M]:
-        """Take released messages out, of one kind and to one node where asked."""
-        taken, left = [], []
-        for send in self.sent:
-            fits = (kind is None or isinstance(send.message, kind)) and to in (None, send.to)
-            (taken if fits else left).append(send)
-        self.sent = left
-        return [send.message for send in taken]  # type: ignore[misc]
-
-    def take_one(self, kind: type[M], to: str | None = None) -> M:
-        messages = self.take(kind, to)
-        assert len(messages) == 1, messages
-        return messages[0]
-
-    def _release(self) -> None:
-        while self.held and self.held[0].after <= self.durable_ticket:
-            self.sent.append(self.held.pop(0))
 
 
 def member(
@@ -184,6 +77,7 @@ def start(
     seed: int = 1,
     now_ms: int = 0,
     learners: str = "",
+    trace: Trace | None = None,
     **config: Any,
 ) -> Member:
     """Start, or start again, from a disk."""
@@ -195,6 +89,7 @@ def start(
         applied_index=applied_index,
         rng=random.Random(f"{name}{seed}"),
         now_ms=now_ms,
+        trace=trace,
     )
     return Member(name, disk, core, now_ms)
 

@@ -10,6 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 TABLE = (ROOT / "docs/internals/raft-checklist.md").read_text()
+SCENARIOS = sorted(set(re.findall(r"`(scenarios/\w+(?:/\w+)+\.txt)`", TABLE)))
 NAMED = sorted(set(re.findall(r"`(\w+/\w+\.py)::(\w+)`", TABLE)))
 
 
@@ -23,3 +24,8 @@ def test_the_test_named_there_exists(path, name):
     tree = ast.parse((ROOT / "tests" / path).read_text())
     functions = (ast.FunctionDef, ast.AsyncFunctionDef)
     assert name in {node.name for node in ast.walk(tree) if isinstance(node, functions)}
+
+
+@pytest.mark.parametrize("path", SCENARIOS)
+def test_the_scenario_named_there_exists(path):
+    assert (ROOT / "tests" / path).is_file()

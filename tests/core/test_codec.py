@@ -9,16 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raftcore import Entry, EntryKind, Malformed, Membership, Message
+from raftcore import Entry, EntryKind, Malformed, Membership, Message, SnapshotMeta
 from raftcore.codec import (
     NODE_ID_CHARACTERS_MAX,
     NUMBER_MAX,
     decode_membership,
     decode_message,
+    decode_snapshot_meta,
     encode_membership,
     encode_message,
+    encode_snapshot_meta,
 )
-from raftcore.messages import AppendEntries, Heartbeat
+from raftcore.messages import AppendEntries, Heartbeat, Snapshot
 from raftcore.proto import raft_pb2 as pb
 
 numbers = st.integers(0, NUMBER_MAX)
@@ -39,14 +41,39 @@ def appends(draw) -> AppendEntries:
     return AppendEntries(term, draw(ids), prev, terms[0], entries, draw(numbers), draw(numbers))
 
 
+@st.composite
+def memberships(draw) -> Membership:
+    sets = st.sets(ids).map(frozenset)
+    voters = frozenset(draw(st.sets(ids, min_size=1)))
+    return Membership(voters, *(draw(sets) for _ in range(4)), draw(st.booleans()), draw(sets))
+
+
+@st.composite
+def snapshot_metas(draw) -> SnapshotMeta:
+    index = draw(st.integers(1, NUMBER_MAX))
+    return SnapshotMeta(
+        index,
+        draw(st.integers(1, NUMBER_MAX)),
+        draw(numbers),
+        draw(memberships()),
+        draw(st.integers(0, index)),
+        draw(numbers),
+    )
+
+
+@st.composite
+def snapshots(draw) -> Snapshot:
+    meta = draw(snapshot_metas())
+    return Snapshot(draw(st.integers(meta.term, NUMBER_MAX)), draw(ids), draw(numbers), meta)
+
+
 def any_of(kind: type[Message]) -> st.SearchStrategy[Message]:
     fields = dataclasses.fields(kind)
     return st.builds(kind, **{field.name: BY_TYPE[str(field.type)] for field in fields})
 
 
-messages = st.one_of(
-    appends(), *(any_of(kind) for kind in get_args(Message) if kind is not AppendEntries)
-)
+plain = [kind for kind in get_args(Message) if kind not in (AppendEntries, Snapshot)]
+messages = st.one_of(appends(), snapshots(), *map(any_of, plain))
 
 
 @given(messages)
@@ -54,10 +81,40 @@ def test_messages_come_back_as_they_went_in(message):
     assert decode_message(encode_message(message)) == message
 
 
-@given(st.sets(ids, min_size=1), st.sets(ids), st.sets(ids))
-def test_memberships_come_back_as_they_went_in(voters, learners, outgoing):
-    membership = Membership(frozenset(voters), frozenset(learners), frozenset(outgoing))
+@given(memberships())
+def test_memberships_come_back_as_they_went_in(membership):
     assert decode_membership(encode_membership(membership)) == membership
+
+
+@given(snapshot_metas())
+def test_what_snapshots_stand_for_comes_back_as_it_went_in(meta):
+    assert decode_snapshot_meta(encode_snapshot_meta(meta)) == meta
+
+
+ABC = pb.Membership(voters=["a", "b", "c"])
+
+
+@pytest.mark.parametrize(
+    ("meta", "says"),
+    [
+        (pb.SnapshotMeta(term=1, membership=ABC), "nothing"),
+        (pb.SnapshotMeta(index=1, membership=ABC), "nothing"),
+        (pb.SnapshotMeta(index=1, term=1), "without voters"),
+        (pb.SnapshotMeta(index=1, term=1, membership=ABC, membership_index=2), "behind"),
+        (pb.SnapshotMeta(index=2**63, term=1, membership=ABC), "out of range"),
+        (pb.SnapshotMeta(index=1, term=1, membership=ABC, size=2**63), "out of range"),
+    ],
+)
+def test_what_no_snapshot_can_stand_for_is_malformed(meta, says):
+    with pytest.raises(Malformed, match=says):
+        decode_snapshot_meta(meta.SerializeToString())
+
+
+def test_a_snapshot_of_a_later_term_than_its_leaders_is_malformed():
+    meta = pb.SnapshotMeta(index=1, term=2, membership=ABC)
+    message = pb.Message(snapshot=pb.Snapshot(term=1, leader="a", session=1, meta=meta))
+    with pytest.raises(Malformed, match="later term"):
+        decode_message(message.SerializeToString())
 
 
 def test_a_membership_has_one_encoding():
@@ -122,7 +179,7 @@ def test_an_append_that_is_well_formed_is_taken():
         {"times_ms": [0]},
         {"times_ms": [0, NUMBER_MAX + 1]},
         {"kinds": b"\x01"},
-        {"kinds": b"\x01\x04"},
+        {"kinds": b"\x01\x05"},
         {"kinds": b"\x01\x00"},
         {"data": [b""]},
         {"prev_log_index": NUMBER_MAX},

@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raftcore import Entry, EntryKind, InvariantViolation, Membership
+from raftcore import Entry, EntryKind, InvariantViolation, Membership, SnapshotMeta
 from raftcore.log import ENTRY_OVERHEAD_BYTES, RaftLog, entry_size
 from raftcore.storage import MemoryLog
-from tests.core.cluster import BIG, entry, log_of, membership_entry
+from tests.core.cluster import entry, log_of, membership_entry
+from tests.core.driven import BIG
 
 BOOTSTRAP = Membership(frozenset("abc"))
 
@@ -189,15 +190,13 @@ def test_committed_entries_cannot_be_cut_off():
 
 
 def test_what_was_compacted_matches_by_definition():
-    class Compacted(MemoryLog):
-        first_index = 3
-
-    disk = Compacted()
+    disk = MemoryLog()
     disk.append(None, log_of(1, 1, 2, 2))
+    disk.compact(SnapshotMeta(2, 1, 0, BOOTSTRAP), 2)
     log = RaftLog(disk, bootstrap=BOOTSTRAP, applied_index=2, cache_bytes_max=1)
     assert log.matches(2, 1)
     assert log.matches(1, 1)
-    log.graft([entry(2, 1), entry(3, 2), entry(4, 2), entry(5, 2)])
+    log.graft([entry(1, 1), entry(2, 1), entry(3, 2), entry(4, 2), entry(5, 2)])
     assert log.last_index == 5
     with pytest.raises(InvariantViolation, match="lost or restored"):
         RaftLog(disk, bootstrap=BOOTSTRAP, applied_index=1, cache_bytes_max=1)
@@ -209,4 +208,4 @@ def test_kinds_survive():
         data = membership_entry(1, 1, "a").data if kind is EntryKind.MEMBERSHIP else b""
         log.append(entry(index, 1, data, kind))
     write(disk, log)
-    assert [e.kind for e in disk.entries(1, 3, BIG)] == list(EntryKind)
+    assert [e.kind for e in disk.entries(1, len(EntryKind), BIG)] == list(EntryKind)

@@ -20,9 +20,11 @@ ALLOWED = {
     "dataclasses",
     "enum",
     "google",
+    "json",
     "operator",
     "raftcore",
     "random",
+    "re",
     "typing",
 }
 

@@ -53,6 +53,16 @@ def test_an_election_is_won_or_lost_when_no_other_vote_can_change_it(membership,
     assert vote_result(membership, votes) is expected
 
 
+def test_one_of_two_majorities_is_not_enough():
+    joint = Membership(frozenset("abc"), frozenset(), frozenset("cde"))
+    assert vote_result(joint, dict.fromkeys("ab", True)) is VoteResult.PENDING
+    assert vote_result(joint, dict.fromkeys("de", True)) is VoteResult.PENDING
+    assert vote_result(joint, dict.fromkeys("abde", True)) is VoteResult.WON
+    assert vote_result(joint, dict.fromkeys("abc", True) | dict.fromkeys("de", False)) is (
+        VoteResult.LOST
+    )
+
+
 def test_any_two_quorums_share_a_node():
     # What everything else rests on.
     membership = Membership(frozenset("abcd"), frozenset("x"), frozenset("cde"))

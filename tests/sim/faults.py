@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
 from itertools import combinations, permutations
 
 from raftcore import NotLeader, TransferRefused
-from tests.sim.machine import FOR_EVER_US, Machine
+from tests.sim.churn import survivable
+from tests.sim.machine import Machine
 from tests.sim.plan import ELECTION_TIMEOUT_MS, MS
 from tests.sim.world import Link, World
+from tests.sim.writer import FOR_EVER_US
 
 LONG_US = 8 * ELECTION_TIMEOUT_MS * MS
 
@@ -30,6 +33,11 @@ class Faults:
             "one way": self._one_way,
             "cut link": self._cut_link,
             "transfer": self._transfer,
+            "freeze": self._freeze,
+            "failed sync": self._failed_sync,
+            "full disk": self._full_disk,
+            "bit flip": self._flip_bit,
+            "bit flip in a snapshot": self._flip_snapshot_bit,
         }
         if world.plan.faults:
             world.after(0, self._strike, None)
@@ -43,7 +51,11 @@ class Faults:
         for links in list(world.cuts):
             world.heal(links)
         for machine in world.machines.values():
-            machine.end_stall()
+            machine.writer.end_stall()
+            machine.disk.error = None
+            if (machine.disk.damaged or machine.shelf.damaged) and machine.up:
+                # What lies there must be noticed, at the next start at the latest.
+                machine.crash()
             self._restart(machine)
             self._resume(machine)
 
@@ -83,7 +95,7 @@ class Faults:
             self.world.after(self._duration_us(), self._restart, machine)
 
     def _restart(self, machine: Machine) -> None:
-        if not machine.up:
+        if not machine.up and not machine.lost:
             self.world.note(f"{machine.id} starts")
             machine.start()
 
@@ -92,6 +104,13 @@ class Faults:
         if machine.up and not machine.paused:
             self.world.note(f"{machine.id} pauses")
             machine.pause()
+            self.world.after(self._duration_us(), self._resume, machine)
+
+    def _freeze(self) -> None:
+        machine = self._some()
+        if machine.up and not machine.paused:
+            self.world.note(f"{machine.id} is suspended, clock and all")
+            machine.pause(frozen=True)
             self.world.after(self._duration_us(), self._resume, machine)
 
     def _resume(self, machine: Machine) -> None:
@@ -104,7 +123,48 @@ class Faults:
         if machine.up:
             until_us = self.world.now_us + self._duration_us()
             self.world.note(f"{machine.id}: disk stalls until", until_us)
-            machine.stall_disk(until_us)
+            machine.writer.stall(until_us)
+
+    def _failed_sync(self) -> None:
+        self._break_disk(errno.EIO, "the next sync fails")
+
+    def _full_disk(self) -> None:
+        self._break_disk(errno.ENOSPC, "the disk is full")
+
+    def _break_disk(self, number: int, what: str) -> None:
+        machine = self._some()
+        if machine.disk.error is None:
+            self.world.note(f"{machine.id}: {what}")
+            machine.disk.error = OSError(number, what)
+            self.world.after(self._duration_us(), self._repair_disk, machine)
+
+    def _repair_disk(self, machine: Machine) -> None:
+        machine.disk.error = None
+
+    def _flip_bit(self) -> None:
+        machine = self._some()
+        if machine.disk.damaged or not self._may_lose(machine):
+            return
+        if machine.disk.flip_bit(self.world.rng):
+            self.world.note(f"{machine.id}: a bit flips")
+            self.world.coverage["bit flipped"] += 1
+
+    def _flip_snapshot_bit(self) -> None:
+        rng, machines = self.world.rng, self.world.machines.values()
+        receiving = [one for one in machines if one.shelf.unfinished is not None]
+        machine = rng.choice(receiving or self.world.leaders() or [self._some()])
+        if rng.random() < 0.2:
+            machine = self._some()
+        if self._may_lose(machine) and machine.shelf.flip_bit(self.world.rng):
+            self.world.note(f"{machine.id}: a bit of a snapshot flips")
+            self.world.coverage["bit of a snapshot flipped"] += 1
+
+    def _may_lose(self, machine: Machine) -> bool:
+        """Whether a majority has what was acknowledged without it, whichever membership is in
+        force."""
+        machines = self.world.machines.values()
+        damaged = {one.id for one in machines if one.damaged} | {machine.id}
+        return all(survivable(one.core.membership, damaged) for one in machines)
 
     # ------------------------------------------------------------------ links
 
@@ -162,17 +222,22 @@ class Faults:
         """Let a leader go on alone while the others choose another; then everybody loses office."""
         world = self.world
         leaders = world.leaders()
-        world.clients_know_only = world.rng.choice(leaders) if leaders else None
+        world.clients.know_only = world.rng.choice(leaders) if leaders else None
         world.cut(frozenset(links_of(world, [leader.id for leader in leaders])))
         world.run_until(world.now_us + 4 * ELECTION_TIMEOUT_MS * MS)
-        world.clients_know_only = None
+        world.clients.know_only = None
         self._crash_all()
 
     def leave(self, trouble: str) -> None:
         """Break what the cluster must be able to do without."""
         world = self.world
-        names = list(world.machines)
-        size = (len(names) - 1) // 2
+        voters = sorted(world.membership.voters)
+        ruined = [name for name in voters if world.machines[name].lost]
+        names = [name for name in voters if name not in ruined]
+        size = (len(voters) - 1) // 2 - len(ruined)
+        if (ruined or len(names) < 3) and trouble == "link cut":
+            # With few machines, a cut between two of a bare majority may leave nobody able to lead.
+            trouble = "none"
         minority = world.rng.sample(names, size)
         if world.plan.duel or world.rng.random() < 0.5:
             minority = self._worst(size) or minority
@@ -191,7 +256,7 @@ class Faults:
                     world.machines[name].crash()
             case "minority disk stuck":
                 for name in minority:
-                    world.machines[name].stall_disk(FOR_EVER_US)
+                    world.machines[name].writer.stall(FOR_EVER_US)
             case "minority isolated":
                 world.cut(frozenset(links_of(world, minority)))
             case "minority deaf":
@@ -199,7 +264,7 @@ class Faults:
             case "minority mute":
                 world.cut(frozenset(links_of(world, minority, incoming=False)))
             case "link cut":
-                one, other = world.rng.sample(list(world.machines), 2)
+                one, other = world.rng.sample(sorted(world.membership.voters), 2)
                 world.cut(frozenset({(one, other), (other, one)}))
 
     def _worst(self, size: int) -> list[str] | None:
@@ -208,11 +273,11 @@ class Faults:
         ends = {
             name: (machine.handed_out[-1].term, len(machine.handed_out))
             for name, machine in machines.items()
-            if machine.handed_out
+            if name in self.world.membership.voters and machine.up and machine.handed_out
         }
         choices = [
             list(minority)
-            for minority in combinations(machines, size)
+            for minority in combinations(ends, size)
             if any(
                 ends[one][0] < ends[other][0] and ends[one][1] > ends[other][1]
                 for one, other in permutations(set(ends) - set(minority), 2)

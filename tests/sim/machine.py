@@ -7,51 +7,68 @@ is left to a driver is drawn at random.
 from __future__ import annotations
 
 import random
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from raftcore import Apply, Entry, Message, Persist, RaftCore, Role, RoleChanged, Send
+from raftcore import (
+    Apply,
+    Compact,
+    Effect,
+    Entry,
+    InstallSnapshot,
+    Message,
+    Persist,
+    RaftCore,
+    ReadReady,
+    ReadRefused,
+    Role,
+    RoleChanged,
+    Send,
+    SendSnapshot,
+    TakeSnapshot,
+)
 from raftcore.storage import MemoryLog
-from tests.sim.oracle import Violation
-from tests.sim.plan import MS, WRITE_STALL_MS
+from tests.sim.clock import Clock
+from tests.sim.disk import LogDamaged, LogFailed, LogWrite, MemoryDisk, entries_of
+from tests.sim.plan import MS
+from tests.sim.receiving import Receiving
+from tests.sim.sending import Piece, Receipt, Sending
+from tests.sim.shelf import Shelf, SnapshotDamaged
+from tests.sim.snapshots import Snapshots
+from tests.sim.statemachine import StateMachine
+from tests.sim.violation import Violation
+from tests.sim.waiting import Waiting
+from tests.sim.writer import Writer
 
 if TYPE_CHECKING:
     from tests.sim.world import World
 
-FOR_EVER_US = 1 << 60
 Input = Callable[[int], None]
-
-
-class ReadLog(MemoryLog):
-    """What the core reads of the log; counts that it does."""
-
-    coverage: Counter[str] | None = None
-
-    def __init__(self, durable: MemoryLog) -> None:
-        super().__init__()
-        self.append(durable.hard_state, _entries(durable))
-
-    def entries(self, first: int, last: int, bytes_max: int) -> tuple[Entry, ...]:
-        if self.coverage is not None:
-            self.coverage["entries read back from disk"] += 1
-        return super().entries(first, last, bytes_max)
+Held = Send | Apply | SendSnapshot
 
 
 class Machine:
-    """Survives crashes: `durable` and `applied`, the latter up to `applied_saved`."""
+    """Survives crashes: `disk`, `shelf`, and `state` as far as it was saved."""
 
     core: RaftCore
 
-    def __init__(self, world: World, node_id: str, rate: int) -> None:
+    def __init__(
+        self, world: World, node_id: str, rate: int, disk: MemoryDisk, *, witness: bool = False
+    ) -> None:
         self.world = world
+        self.witness = witness
         self.id = node_id
         self.rate = rate
-        self.durable = MemoryLog()
-        self.applied: list[Entry] = []
-        self.applied_saved = 0
+        self.disk = disk
+        self.shelf = Shelf(world.coverage)
+        self.state = StateMachine(self)
         self.boots = 0
         self.up = False
+        self.ruined = False
+        """Its disk has given back something else than was written: it refuses to start for ever."""
+        self.retired = False
+        """It was removed from the cluster and switched off."""
         self.paused = False
         self.disk_stalled_until_us = 0
         self.now_us = 0
@@ -59,97 +76,184 @@ class Machine:
 
     # ------------------------------------------------------------------ life
 
+    @property
+    def durable(self) -> MemoryLog:
+        """What is on this machine's disk."""
+        return self.disk.durable
+
+    @property
+    def lost(self) -> bool:
+        """Whether it will never run again."""
+        return self.ruined or self.retired
+
+    @property
+    def damaged(self) -> bool:
+        """Whether it may be lost for what its disk has done, or is."""
+        return self.ruined or self.disk.damaged or self.shelf.damaged
+
+    @property
+    def leads(self) -> bool:
+        return self.up and self.core.role is Role.LEADER
+
     def start(self) -> None:
-        """Boot from what is on disk."""
-        world, rng = self.world, self.world.rng
+        """Boot from what is on disk, if that can be read."""
         self.boots += 1
+        newest = self.shelf.boot(self.world.rng)
+        try:
+            self.log = self.disk.boot(newest)
+        except LogDamaged:
+            self.world.coverage["damaged log refused"] += 1
+            self.ruined = True
+            return
+        except LogFailed:
+            self.world.coverage["start failed for want of a disk"] += 1
+            return
+        if not self._restore():
+            self.world.coverage["nothing left to start from"] += 1
+            self.ruined = True
+            return
+        self._boot()
+
+    def _restore(self) -> bool:
+        """Bring the state machine to where the log can go on; False if nothing does."""
+        world, state, known = self.world, self.state, self.log.snapshot
+        first = self.log.first_index - 1
+        covered = known.index if known is not None else 0
+        if self.witness:
+            state.restore(max(state.index, covered), b"")
+            return True
+        usable = [one for one in self.shelf.stored if one.meta.index >= max(first, state.index + 1)]
+        if usable and (state.index < covered or world.rng.random() < 0.5):
+            newest = usable[-1]
+            world.coverage["state machine restored from a snapshot"] += 1
+            if newest.meta.index < self.log.last_index:
+                world.coverage["start from a snapshot and the log behind it"] += 1
+            state.restore(newest.meta.index, newest.read())
+        return state.index >= first
+
+    def _boot(self) -> None:
+        world = self.world
         self.up = True
         self.paused = False
         self.now_us = world.now_us
-        self._clock_at_us = world.now_us
-        self._clock_offset_ms = rng.randrange(1_000_000)
-        self.log = ReadLog(self.durable)
-        self.handed_out = _entries(self.durable)
-        self.writes: deque[Persist] = deque()
-        self.syncing = 0
-        self.held: deque[Send | Apply] = deque()
+        self.clock = Clock(self)
+        dropped = self.durable.first_index - 1
+        self.handed_out = world.oracle.committed[:dropped] + entries_of(self.durable)
+        self.held: deque[Held] = deque()
         self.inbox: list[Input] = []
         self.turn_due = False
-        self.timer_us: int | None = None
         self.last_ticket = 0
-        self.durable_ticket = 0
-        self.to_apply: deque[Entry] = deque()
-        self.applying = 0
-        self.apply_released = len(self.applied)
-        self.seen_commit = len(self.applied)
+        self.state.boot()
+        self.writer = Writer(self)
+        self.snapshots = Snapshots(self)
+        self.sending = Sending(self)
+        self.receiving = Receiving(self)
+        self.waiting = Waiting(self)
+        self.apply_released = self.seen_applied = self.state.index
         self.seen_term = self.durable.hard_state.current_term
         self.seen_cluster_time_ms = 0
         self.leads_since = 0
         self.reported_leading = 0
         self.reported_role: tuple[Role, int, str | None] = (Role.FOLLOWER, self.seen_term, None)
         self.core = RaftCore(
-            world.plan.config(self.id),
+            world.plan.config(self.id, witness=self.witness),
             self.log,
             hard_state=self.durable.hard_state,
             bootstrap=world.plan.membership,
-            applied_index=len(self.applied),
+            applied_index=self.state.index,
             rng=random.Random(f"{world.seed} {self.id} {self.boots}"),
-            now_ms=self.local_ms(),
+            now_ms=self.clock.local_ms(),
+            trace=world.tapes.begin(self),
         )
-        self.log.coverage = world.coverage
+        self.seen_commit = self.core.commit_index
+        self.seen_membership_index = self.core.membership_index
+        world.oracle.snapshots.on_start(self)
+        if world.plan.snapshots:
+            self.snapshots.begin()
         self._turn()
 
     def crash(self) -> None:
         """Lose what is not on disk; a write under way may have got there or not."""
         plan, rng, coverage = self.world.plan, self.world.rng, self.world.coverage
+        self.world.tapes.end(self)
+        if self.leads:
+            coverage["leader crashed"] += 1
         self.up = False
         self.leads_since = 0
-        if self.core.role is Role.LEADER:
-            coverage["leader crashed"] += 1
-        if plan.keeps_unsynced and self.writes:
-            kept = rng.randint(0, len(self.writes))
-            for persist in [self.writes.popleft() for _ in range(kept)]:
-                self.durable.append(persist.hard_state, persist.entries)
-            if kept:
-                coverage["unsynced write survived a crash"] += 1
-            if self.writes and rng.random() < 0.3:
-                # A large batch becomes durable from its front.
-                persist = self.writes[0]
-                some = rng.randint(0, len(persist.entries))
-                self.durable.append(persist.hard_state, persist.entries[:some])
-        if self.writes:
-            coverage["write lost by a crash"] += 1
-        if rng.random() < 0.5:
-            remembered = rng.randint(self.applied_saved, len(self.applied))
-            if remembered < len(self.applied):
-                coverage["state machine fell back"] += 1
-            del self.applied[remembered:]
-        self.applied_saved = len(self.applied)
+        if any(isinstance(write, InstallSnapshot) for write in self.disk.writes):
+            coverage["crash before an install was durable"] += 1
+        elif any(isinstance(one, InstallSnapshot) for one in self.state.queue):
+            coverage["crash between log and state machine"] += 1
+        if self.receiving.keeping is not None and self.shelf.unfinished is None:
+            coverage["crash before an install was asked for"] += 1
+        if self.sending.transfers:
+            coverage["crash while a snapshot was sent"] += 1
+        self.snapshots.crash()
+        self.shelf.crash(rng)
+        self.disk.crash(rng, keeps_unsynced=plan.keeps_unsynced)
+        self.state.crash(rng)
 
-    def pause(self) -> None:
+    def stop(self, why: str) -> None:
+        """The driver stops; somebody starts it again."""
+        self.world.coverage[why] += 1
+        self.world.note(f"{self.id} stops", why)
+        self.crash()
+        self.world.after(self.world.rng.randrange(1, 400 * MS), self._start_again, None)
+
+    def _start_again(self, _: None) -> None:
+        if not self.up and not self.lost:
+            self.start()
+
+    def come_through(self, step: str) -> None:
+        """This step is done: a good moment for a crash, where the seed has those."""
+        world = self.world
+        if not world.quiet and world.plan.crash_at_steps and world.rng.random() < 0.25:
+            delay_us = world.rng.choice((0, 0, world.rng.randrange(3 * MS)))
+            world.after(delay_us, self._crash_at, (self.boots, step))
+
+    def _crash_at(self, which: tuple[int, str]) -> None:
+        boot, step = which
+        if self.up and boot == self.boots:
+            self.stop(f"crash when {step}")
+
+    def pause(self, *, frozen: bool = False) -> None:
+        """Do nothing; `frozen`: its clock stands still meanwhile."""
         self.paused = True
+        if frozen:
+            self.clock.freeze()
 
     def resume(self) -> None:
         """Everything that waited comes at once, timers first or last."""
         self.paused = False
+        self.clock.resume()
         waiting, self.inbox = self.inbox, []
         if self.world.rng.random() < 0.5:
-            waiting.insert(0, self._on_timer)
+            waiting.insert(0, self.clock.on_timer)
         for step in waiting:
             self.input(step)
-        self.input(self._on_timer)
+        self.input(self.clock.on_timer)
 
     # ------------------------------------------------------------------ time
 
-    def local_ms(self) -> int:
-        """This boot's monotonic clock."""
-        elapsed_us = self.world.now_us - self._clock_at_us
-        return self._clock_offset_ms + elapsed_us * self.rate // (1000 * MS)
+    def later(self, delay_us: int, step: Input) -> None:
+        """Do something in a while, if this process still runs then."""
+        self.world.after(delay_us, self._on_later, (self.boots, step))
 
-    def _when_us(self, local_ms: int) -> int:
-        """When this clock will show that time, at the earliest."""
-        elapsed_ms = local_ms - self._clock_offset_ms
-        return self._clock_at_us - (-elapsed_ms * 1000 * MS // self.rate)
+    def _on_later(self, which: tuple[int, Input]) -> None:
+        boot, step = which
+        if boot == self.boots:
+            self.input(step)
+
+    def on_disk(self, step: Input) -> None:
+        """Do something once a snapshot is written."""
+        plan, rng = self.world.plan, self.world.rng
+        self.later(rng.randrange(plan.snapshot_max_us), lambda now_ms: self._on_disk(step, now_ms))
+
+    def _on_disk(self, step: Input, now_ms: int) -> None:
+        if self.world.now_us < self.disk_stalled_until_us:
+            self.later(20 * MS, lambda now_ms: self._on_disk(step, now_ms))
+        else:
+            step(now_ms)
 
     # ------------------------------------------------------------------ inputs
 
@@ -162,7 +266,11 @@ class Machine:
             return
         world = self.world
         self.now_us = world.now_us
-        step(self.local_ms())
+        try:
+            step(self.clock.local_ms())
+        except (LogDamaged, SnapshotDamaged):
+            self.stop("damage met by a read")
+            return
         world.oracle.after_input(self)
         world.record(self)
         if not world.plan.turn_max_us:
@@ -171,8 +279,14 @@ class Machine:
             self.turn_due = True
             world.after(world.rng.randrange(world.plan.turn_max_us), self._on_turn, self.boots)
 
-    def receive(self, message: Message) -> None:
-        self.input(lambda now_ms: self.core.receive(message, now_ms))
+    def receive(self, message: Message | Piece | Receipt) -> None:
+        match message:
+            case Piece():
+                self.input(lambda now_ms: self.receiving.on_piece(message, now_ms))
+            case Receipt():
+                self.input(lambda now_ms: self.sending.on_receipt(message, now_ms))
+            case _:
+                self.input(lambda now_ms: self.core.receive(message, now_ms))
 
     def _on_turn(self, boot: int) -> None:
         if not self.up or boot != self.boots:
@@ -184,43 +298,57 @@ class Machine:
         self.now_us = self.world.now_us
         self._turn()
 
-    def _on_timer(self, now_ms: int) -> None:
-        due_ms = self.core.next_timer()
-        if due_ms is not None and due_ms + 60 < now_ms:
-            self.world.coverage["timer came late"] += 1
-        self.core.handle_timer(now_ms)
-
-    def _on_alarm(self, boot: int) -> None:
-        if boot == self.boots and self.timer_us is not None and self.timer_us <= self.world.now_us:
-            self.timer_us = None
-            self.input(self._on_timer)
-
     # ------------------------------------------------------------------ effects
 
     def _turn(self) -> None:
         """Take the effects of all inputs since the last turn and carry them out."""
         world, oracle = self.world, self.world.oracle
         self.turn_due = False
-        effects = self.core.take_effects()
+        try:
+            effects = self.core.take_effects()
+        except LogDamaged:
+            self.stop("damage met by a read")
+            return
         for effect in effects:
-            if isinstance(effect, Persist):
-                oracle.on_persist(self, effect)
+            if isinstance(effect, LogWrite):
                 self._write(effect)
-        oracle.after_turn(self, self.local_ms())
+        oracle.after_turn(self, self.clock.local_ms())
         for effect in effects:
-            match effect:
-                case Send() | Apply():
-                    if effect.after > self.last_ticket:
-                        raise Violation(f"{self.id}: {effect} waits for a ticket that is not there")
-                    self.held.append(effect)
-                case RoleChanged():
-                    self._note_role(effect)
+            self._carry_out(effect)
         now = (self.core.role, self.core.current_term, self.core.leader)
         if now != self.reported_role:
             raise Violation(f"{self.id} is {now} and has told {self.reported_role}")
-        self._release()
-        self._set_alarm()
+        self.release()
+        self.clock.set_alarm()
         world.record(self)
+
+    def _write(self, effect: LogWrite) -> None:
+        oracle = self.world.oracle
+        match effect:
+            case Persist():
+                oracle.on_persist(self, effect)
+            case Compact():
+                oracle.snapshots.on_compact(self, effect)
+            case InstallSnapshot():
+                oracle.snapshots.on_install(self, effect)
+                self.come_through("an install was asked for")
+                self.state.take(effect)
+        self.writer.write(effect)
+
+    def _carry_out(self, effect: Effect) -> None:
+        match effect:
+            case Send() | Apply() | SendSnapshot():
+                if effect.after > self.last_ticket:
+                    raise Violation(f"{self.id}: {effect} waits for a ticket that is not there")
+                self.held.append(effect)
+                if isinstance(effect, SendSnapshot):
+                    self.sending.open(effect)
+            case RoleChanged():
+                self._note_role(effect)
+            case ReadReady() | ReadRefused():
+                self.waiting.on_read(effect)
+            case TakeSnapshot():
+                self.snapshots.on_take(effect)
 
     def _note_role(self, change: RoleChanged) -> None:
         before, self.reported_role = (
@@ -233,123 +361,28 @@ class Machine:
                 self.world.coverage["leader gave up by itself"] += 1
         self.reported_leading = change.term if change.role is Role.LEADER else 0
 
-    def _set_alarm(self) -> None:
-        due_ms = self.core.next_timer()
-        if due_ms is None:
-            return
-        late_us = self.world.rng.randrange(2 * MS)
-        due_us = max(self._when_us(due_ms), self.world.now_us) + late_us
-        if self.timer_us is None or due_us < self.timer_us - 2 * MS:
-            self.timer_us = due_us
-            self.world.at(due_us, self._on_alarm, self.boots)
-
-    def _release(self) -> None:
+    def release(self) -> None:
         """Let go of effects whose ticket is durable, in order among those of one kind."""
-        waiting: deque[Send | Apply] = deque()
+        waiting: deque[Held] = deque()
         for effect in self.held:
-            if effect.after > self.durable_ticket:
+            if effect.after > self.writer.durable_ticket:
                 waiting.append(effect)
-            elif isinstance(effect, Send):
-                self.sending_to = effect.to
-                self.world.oracle.on_send(self, effect.message)
-                self.world.send(self.id, effect.to, effect.message)
-            else:
-                self._apply(effect.entries)
+                continue
+            match effect:
+                case Send():
+                    self.sending_to = effect.to
+                    self.world.oracle.on_send(self, effect.message)
+                    self.world.send(self.id, effect.to, effect.message)
+                case SendSnapshot():
+                    self.sending.begin(effect)
+                case Apply():
+                    self.world.oracle.on_apply(self, effect.entries)
+                    self.state.take(effect)
         self.held = waiting
 
-    # ------------------------------------------------------------------ disk
-
     def has_durable(self, entry: Entry) -> bool:
-        """Whether this very entry is on this machine's disk."""
+        """Whether this very entry is on this machine's disk, or a snapshot in its place."""
         log = self.durable
+        if entry.index < log.first_index:
+            return self.world.oracle.committed[entry.index - 1].term == entry.term
         return entry.index <= log.last_index and log.term(entry.index) == entry.term
-
-    def _write(self, persist: Persist) -> None:
-        if self.world.plan.read_early:
-            self.log.append(persist.hard_state, persist.entries)
-        self.writes.append(persist)
-        if not self.syncing:
-            self._start_sync()
-
-    def _start_sync(self) -> None:
-        """Sync what waits, or the first of it."""
-        world = self.world
-        self.syncing = len(self.writes)
-        if world.rng.random() < 0.2:
-            self.syncing = world.rng.randint(1, self.syncing)
-        due_us = max(world.now_us, self.disk_stalled_until_us)
-        if world.plan.write_max_us:
-            due_us += world.rng.randrange(world.plan.write_max_us)
-        world.at(due_us, self._on_disk, self.boots)
-
-    def stall_disk(self, until_us: int) -> None:
-        """Nothing becomes durable until then."""
-        self.disk_stalled_until_us = until_us
-        if until_us > self.world.now_us + WRITE_STALL_MS * MS and self.core.role is Role.LEADER:
-            self.world.coverage["leader's disk stalled"] += 1
-
-    def end_stall(self) -> None:
-        """The disk works again."""
-        self.disk_stalled_until_us = 0
-        if self.up:
-            self.world.at(self.world.now_us, self._on_disk, self.boots)
-
-    def _on_disk(self, boot: int) -> None:
-        if not self.up or boot != self.boots or not self.syncing:
-            return
-        if self.world.now_us < self.disk_stalled_until_us:
-            if self.disk_stalled_until_us < FOR_EVER_US:
-                self.world.at(self.disk_stalled_until_us, self._on_disk, boot)
-            return
-        ticket = 0
-        for persist in [self.writes.popleft() for _ in range(self.syncing)]:
-            self.durable.append(persist.hard_state, persist.entries)
-            if not self.world.plan.read_early:
-                self.log.append(persist.hard_state, persist.entries)
-            ticket = persist.ticket
-        self.syncing = 0
-        if self.writes:
-            self._start_sync()
-        self.input(lambda now_ms: self._durable(ticket, now_ms))
-
-    def _durable(self, ticket: int, now_ms: int) -> None:
-        self.durable_ticket = ticket
-        self.core.persisted(ticket, now_ms)
-        self._release()
-
-    # ------------------------------------------------------------------ state machine
-
-    def _apply(self, entries: tuple[Entry, ...]) -> None:
-        self.world.oracle.on_apply(self, entries)
-        self.to_apply.extend(entries)
-        if not self.applying:
-            self._start_apply()
-
-    def _start_apply(self) -> None:
-        """Apply what waits, or the first of it."""
-        world = self.world
-        self.applying = len(self.to_apply)
-        if world.rng.random() < 0.2:
-            self.applying = world.rng.randint(1, self.applying)
-        due_us = world.now_us
-        if world.plan.apply_max_us:
-            due_us += world.rng.randrange(world.plan.apply_max_us)
-        world.at(due_us, self._on_applied, self.boots)
-
-    def _on_applied(self, boot: int) -> None:
-        if boot == self.boots:
-            self.input(self._take_applied)
-
-    def _take_applied(self, _now_ms: int) -> None:
-        entries = [self.to_apply.popleft() for _ in range(self.applying)]
-        self.applying = 0
-        if self.to_apply:
-            self._start_apply()
-        self.applied.extend(entries)
-        if self.world.rng.random() < 0.1:
-            self.applied_saved = len(self.applied)
-        self.core.applied(entries[-1].index)
-
-
-def _entries(log: MemoryLog) -> list[Entry]:
-    return list(log.entries(1, log.last_index, 1 << 40)) if log.last_index else []

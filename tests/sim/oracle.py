@@ -10,7 +10,7 @@ The five properties of the paper (Figure 3):
 
 and what the effects promise: nothing leaves a node, and nothing is applied, before what it depends
 on is on that node's disk; an entry is committed only when a majority of disks hold it; cluster time
-never falls and never outruns the clocks; an entry appears once.
+never falls and never outruns the clocks; an entry appears once.  Of snapshots `rules` judges.
 
 Nothing here asks the core what it thinks of its own log: the log is known from `Persist` effects.
 """
@@ -22,7 +22,8 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from raftcore import Entry, EntryKind, HardState, Persist, Role
+from raftcore import Entry, EntryKind, HardState, Membership, Persist, Role
+from raftcore.codec import decode_membership
 from raftcore.messages import (
     AppendEntries,
     AppendEntriesResponse,
@@ -32,6 +33,9 @@ from raftcore.messages import (
     RequestVote,
     RequestVoteResponse,
 )
+from tests.sim.reference import Reference
+from tests.sim.rules import SnapshotRules
+from tests.sim.violation import Violation, is_quorum, same
 
 if TYPE_CHECKING:
     from tests.sim.machine import Machine
@@ -39,20 +43,16 @@ if TYPE_CHECKING:
 CLOCK_RATE_MAX = 1.06
 
 
-class Violation(AssertionError):
-    """A promise was broken."""
-
-
 class Oracle:
     """Everything that was ever promised by anybody."""
 
-    def __init__(self, majority: int, coverage: Counter[str]) -> None:
+    def __init__(self, coverage: Counter[str], bootstrap: Membership) -> None:
         self.machines: Mapping[str, Machine] = {}
-        self.committed: list[Entry] = []
+        self.reference = Reference(bootstrap)
+        self.committed = self.reference.entries
         self.leaders: dict[int, str] = {}
         self._commit_terms: list[int] = []
         """In which term each of them was committed."""
-        self._majority = majority
         self._coverage = coverage
         self._entries: dict[tuple[int, int], tuple[Entry, int]] = {}
         """By index and term: the entry, and the term before it."""
@@ -60,6 +60,7 @@ class Oracle:
         self._candidates: dict[int, str] = {}
         self.proposed: dict[bytes, tuple[int, int]] = {}
         self._committed_data: set[bytes] = set()
+        self.snapshots = SnapshotRules(self.reference, self.leaders)
 
     # ------------------------------------------------------------------ after each input
 
@@ -73,7 +74,12 @@ class Oracle:
         commit_index = core.commit_index
         if commit_index < machine.seen_commit:
             raise Violation(f"{machine.id}: commit index fell to {commit_index}")
+        if core.applied_index < machine.seen_applied:
+            raise Violation(f"{machine.id}: applied index fell to {core.applied_index}")
+        machine.seen_applied = core.applied_index
         if core.role is Role.LEADER:
+            if machine.witness:
+                raise Violation(f"{machine.id} leads and has no data")
             leader = self.leaders.setdefault(term, machine.id)
             if leader != machine.id:
                 raise Violation(f"Election Safety: {leader} and {machine.id} lead term {term}")
@@ -91,7 +97,7 @@ class Oracle:
                     f"copies in term {term}"
                 )
             holders = [m.id for m in self.machines.values() if m.has_durable(entry)]
-            if len(holders) < self._majority:
+            if not is_quorum(machine.core.membership, holders):
                 raise Violation(
                     f"{machine.id} committed entry {commit_index}, durable only on {holders}"
                 )
@@ -100,7 +106,7 @@ class Oracle:
     def _take_commits(self, machine: Machine, commit_index: int) -> None:
         log, committed = machine.handed_out, self.committed
         for index in range(machine.seen_commit + 1, min(commit_index, len(committed)) + 1):
-            if log[index - 1] != committed[index - 1]:
+            if not same(log[index - 1], committed[index - 1], witness=machine.witness):
                 raise Violation(
                     f"State Machine Safety: {machine.id} takes {log[index - 1]} for committed, "
                     f"but {committed[index - 1]} is"
@@ -110,7 +116,7 @@ class Oracle:
         machine.seen_commit = commit_index
 
     def _register_commit(self, machine: Machine, entry: Entry) -> None:
-        self.committed.append(entry)
+        self.reference.add(entry)
         if self._commit_terms and self._commit_terms[-1] > machine.core.current_term:
             raise Violation(f"{machine.id} commits {entry} in a term that another has overtaken")
         self._commit_terms.append(machine.core.current_term)
@@ -154,14 +160,14 @@ class Oracle:
         if log[first - 1].term == replacement.term:
             raise Violation(f"{machine.id} replaces entry {first} by itself")
         for index in range(first, min(len(log), len(self.committed)) + 1):
-            if log[index - 1] == self.committed[index - 1]:
+            if same(log[index - 1], self.committed[index - 1], witness=machine.witness):
                 raise Violation(f"{machine.id} cuts off the committed entry {index}")
 
     def _register(self, machine: Machine, entry: Entry, previous: Entry | None) -> None:
         previous_term = previous.term if previous is not None else 0
         known = self._entries.get((entry.index, entry.term))
         if known is not None:
-            if (known[0] is not entry and known[0] != entry) or known[1] != previous_term:
+            if not same(entry, known[0], witness=machine.witness) or known[1] != previous_term:
                 raise Violation(
                     f"Log Matching: {machine.id} has {entry} after term {previous_term}, another "
                     f"node {known[0]} after term {known[1]}"
@@ -175,7 +181,32 @@ class Oracle:
             raise Violation(f"{machine.id}: cluster time falls from {previous} to {entry}")
         if entry.time_ms > machine.now_us * CLOCK_RATE_MAX / 1000 + 1:
             raise Violation(f"{machine.id}: cluster time outruns the clocks at {entry}")
+        if entry.kind is EntryKind.MEMBERSHIP and previous is not None:
+            self._check_change(machine, entry)
         self._entries[entry.index, entry.term] = (entry, previous_term)
+
+    def _check_change(self, machine: Machine, entry: Entry) -> None:
+        """A new membership follows another: only a committed one, one whose majorities it shares."""
+        before = machine.world.plan.membership
+        for earlier in reversed(machine.handed_out):
+            if earlier.kind is EntryKind.MEMBERSHIP:
+                before = decode_membership(earlier.data)
+                if earlier.index > len(self.committed):
+                    raise Violation(f"{machine.id} changes a membership that is not committed")
+                break
+        after = decode_membership(entry.data)
+        if after.removed & after.members or not before.removed <= after.removed:
+            raise Violation(f"{machine.id} takes back who was removed: {before}, then {after}")
+        everybody = sorted(
+            before.voters | before.voters_outgoing | after.voters | after.voters_outgoing
+        )
+        for chosen in range(1 << len(everybody)):
+            some = {name for i, name in enumerate(everybody) if chosen >> i & 1}
+            if is_quorum(before, some) and is_quorum(after, set(everybody) - some):
+                raise Violation(f"{machine.id} changes {before} to {after}: {some} and the others")
+        self._coverage["joint membership" if after.joint else "simple membership"] += 1
+        if machine.id not in after.members:
+            self._coverage["leader removes itself"] += 1
 
     def after_turn(self, machine: Machine, local_ms: int) -> None:
         """All effects of a turn are known."""
@@ -193,6 +224,9 @@ class Oracle:
             self._check_completeness(machine)
         elif core.role is not Role.LEADER:
             machine.leads_since = 0
+        if core.membership_index != machine.seen_membership_index:
+            machine.seen_membership_index = core.membership_index
+            self.snapshots.check_membership(machine)
         cluster_time_ms = core.cluster_time_ms(local_ms)
         if cluster_time_ms < machine.seen_cluster_time_ms:
             raise Violation(f"{machine.id}: cluster time fell to {cluster_time_ms}")
@@ -206,7 +240,7 @@ class Oracle:
             if self._votes.get((machine.id, term)) == leader.id
             or machine.durable.hard_state == HardState(term, leader.id)
         ]
-        if len(voters) < self._majority:
+        if not is_quorum(leader.core.membership, voters):
             raise Violation(f"{leader.id} leads term {term}, chosen by {voters} only")
 
     def _check_completeness(self, leader: Machine) -> None:
@@ -227,7 +261,7 @@ class Oracle:
             if entry.index > len(self.committed):
                 raise Violation(f"{machine.id} applies {entry}, which nobody committed")
             committed = self.committed[entry.index - 1]
-            if entry is not committed and entry != committed:
+            if not same(entry, committed, witness=machine.witness):
                 raise Violation(
                     f"State Machine Safety: {machine.id} applies {entry}, committed is {committed}"
                 )
@@ -292,10 +326,12 @@ class Oracle:
             raise Violation(f"{machine.id} names a predecessor that never was: {message}")
         for entry in message.entries:
             known, term_before = self._entries.get((entry.index, entry.term), (None, 0))
-            if (known is not entry and known != entry) or (
-                entry.index - 1,
-                term_before,
-            ) != previous:
+            witness = self.machines[machine.sending_to].witness
+            if (
+                known is None
+                or not same(entry, known, witness=witness)
+                or (entry.index - 1, term_before) != previous
+            ):
                 raise Violation(f"{machine.id} sends entries that are not of its log: {message}")
             previous = (entry.index, entry.term)
         if message.leader_commit > len(self.committed):

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import heapq
 import random
+import tempfile
 import zlib
 from collections import Counter, deque
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from raftcore import Message, NotLeader, ProposalRefused, Role
+from raftcore import Message, Role
 from raftcore.codec import decode_message, encode_message
 from raftcore.messages import (
     AppendEntriesResponse,
@@ -17,18 +19,33 @@ from raftcore.messages import (
     RequestVoteResponse,
     TimeoutNow,
 )
+from tests.sim.churn import Churn
+from tests.sim.clients import Clients
+from tests.sim.disk import FileDisk, MemoryDisk
 from tests.sim.machine import Machine
-from tests.sim.oracle import Oracle, Violation
+from tests.sim.oracle import Oracle
 from tests.sim.plan import ELECTION_TIMEOUT_MS, MS, Plan
+from tests.sim.sending import Piece, Receipt
+from tests.sim.tapes import Tapes
+from tests.sim.violation import Violation
 
 TRACE_LENGTH = 400
 Link = tuple[str, str]
+OnNetwork = Message | Piece | Receipt
 
 
 class World:
     """Everything happens in `step`, one event at a time, in an order that only the seed decides."""
 
-    def __init__(self, seed: int, plan: Plan, rng: random.Random) -> None:
+    def __init__(
+        self,
+        seed: int,
+        plan: Plan,
+        rng: random.Random,
+        *,
+        trace_length: int,
+        recorded: frozenset[str],
+    ) -> None:
         self.seed = seed
         self.plan = plan
         self.rng = rng
@@ -37,26 +54,62 @@ class World:
         self.events_max = 1 << 60
         self.digest = 0
         self.coverage: Counter[str] = Counter()
-        self.trace: deque[tuple[int, str, object]] = deque(maxlen=TRACE_LENGTH)
-        self.oracle = Oracle(plan.majority, self.coverage)
+        self.trace: deque[tuple[int, str, object]] = deque(maxlen=trace_length)
+        self.oracle = Oracle(self.coverage, plan.membership)
+        self.tapes = Tapes(recorded)
+        self._folder: tempfile.TemporaryDirectory[str] | None = None
         self.machines = {
-            name: Machine(self, name, rate)
+            name: Machine(self, name, rate, self._disk(name))
             for name, rate in zip(plan.voters, plan.rates, strict=True)
         }
         self.oracle.machines = self.machines
+        self.membership = plan.membership
+        """The last one that was committed and seen to be so, after the faults."""
         self.quiet = False
         """The network neither loses, doubles nor delays out of measure any more."""
         self.clients_active = True
-        self.clients_know_only: Machine | None = None
         self.cuts: list[frozenset[Link]] = []
         self._blocked: frozenset[Link] = frozenset()
         self._last_arrival: dict[Link, int] = {}
         self._queue: list[tuple[int, int, Callable[[Any], None], Any]] = []
         self._pushed = 0
-        self._proposed = 0
         for machine in self.machines.values():
             machine.start()
-        self.after(0, self._propose, None)
+        self.clients = Clients(self)
+        self.churn = Churn(self)
+
+    def add_machine(self, *, witness: bool) -> Machine:
+        """A new machine with a new name, running; nobody knows it yet."""
+        name = f"n{len(self.machines) + 1}"
+        rate = self.rng.choice(self.plan.rates)
+        machine = Machine(self, name, rate, self._disk(name), witness=witness)
+        self.machines[name] = machine
+        machine.start()
+        return machine
+
+    def _disk(self, name: str) -> MemoryDisk:
+        if not self.plan.segment_bytes:
+            return MemoryDisk(self.coverage, read_early=self.plan.read_early)
+        if self._folder is None:
+            memory = Path("/dev/shm")
+            self._folder = tempfile.TemporaryDirectory(
+                prefix="raft-sim-", dir=memory if memory.is_dir() else None
+            )
+        return FileDisk(self.coverage, Path(self._folder.name) / name, self.plan.segment_bytes)
+
+    def end(self) -> None:
+        """The run is over, and nothing was wrong so far."""
+        for machine in self.machines.values():
+            if machine.up:
+                self.tapes.end(machine)
+
+    def close(self) -> None:
+        """Remove what is on disk."""
+        for machine in self.machines.values():
+            if machine.up:
+                machine.disk.close()
+        if self._folder is not None:
+            self._folder.cleanup()
 
     # ------------------------------------------------------------------ time
 
@@ -110,7 +163,7 @@ class World:
             self.cuts.remove(links)
             self._blocked = frozenset().union(*self.cuts)
 
-    def send(self, sender: str, to: str, message: Message) -> None:
+    def send(self, sender: str, to: str, message: OnNetwork) -> None:
         """Put a message on the network."""
         plan, rng = self.plan, self.rng
         self._count(message)
@@ -126,7 +179,7 @@ class World:
                 self._post(sender, to, message)
         self._post(sender, to, message)
 
-    def _post(self, sender: str, to: str, message: Message) -> None:
+    def _post(self, sender: str, to: str, message: OnNetwork) -> None:
         plan, rng = self.plan, self.rng
         arrival_us = self.now_us + 1 + rng.randrange(plan.delay_max_us)
         if plan.straggler and not self.quiet and rng.random() < plan.straggler:
@@ -138,18 +191,18 @@ class World:
         elif arrival_us < before_us:
             self.coverage["message overtook another"] += 1
         self._last_arrival[sender, to] = max(arrival_us, before_us)
-        if plan.through_codec:
+        if plan.through_codec and not isinstance(message, Piece | Receipt):
             message = decode_message(encode_message(message))
         self.at(arrival_us, self._deliver, (sender, to, message))
 
-    def _deliver(self, item: tuple[str, str, Message]) -> None:
+    def _deliver(self, item: tuple[str, str, OnNetwork]) -> None:
         sender, to, message = item
         if self.plan.cut_in_flight and (sender, to) in self._blocked:
             return
         self.trace.append((self.now_us, f"{sender} -> {to}", message))
         self.machines[to].receive(message)
 
-    def _count(self, message: Message) -> None:
+    def _count(self, message: OnNetwork) -> None:
         match message:
             case AppendEntriesResponse(success=False):
                 self.coverage["entries refused"] += 1
@@ -159,45 +212,6 @@ class World:
                 self.coverage["vote refused"] += 1
             case TimeoutNow():
                 self.coverage["leadership handed over"] += 1
-
-    # ------------------------------------------------------------------ clients
-
-    @property
-    def proposals(self) -> int:
-        """How many commands some leader has taken so far."""
-        return self._proposed
-
-    def _propose(self, _: None) -> None:
-        """Some client proposes something to some node."""
-        plan, rng = self.plan, self.rng
-        self.after(1 + rng.randrange(2 * plan.propose_every_us), self._propose, None)
-        up = [m for m in self.machines.values() if m.up and not m.paused]
-        if not up or not self.clients_active:
-            return
-        machine = rng.choice(up)
-        leader, choice = machine.core.leader, rng.random()
-        if leader is not None and self.machines[leader] in up and choice < 0.7:
-            machine = self.machines[leader]
-        elif choice < 0.9:
-            # One that takes itself for the leader, be it cut off and of a term long past.
-            machine = rng.choice([m for m in up if m.core.role is Role.LEADER] or up)
-        machine = self.clients_know_only or machine
-        for _ in range(rng.randint(1, plan.burst_max)):
-            machine.input(lambda now_ms: self._propose_to(machine, now_ms))
-
-    def _propose_to(self, machine: Machine, now_ms: int) -> None:
-        data = b"%d " % (self._proposed + 1)
-        data += bytes(self.rng.randrange(self.plan.data_bytes_max))
-        try:
-            place = machine.core.propose(data, now_ms)
-        except NotLeader:
-            self.coverage["proposal refused: not the leader"] += 1
-        except ProposalRefused as refusal:
-            self.coverage[f"proposal refused: {refusal.reason}"] += 1
-        else:
-            self._proposed += 1
-            self.oracle.proposed[data] = place
-            self.note(f"{machine.id} takes a proposal", place)
 
     # ------------------------------------------------------------------ looking
 

@@ -17,6 +17,9 @@ class QuickDisk(Disk):
     def sync(self, file: io.FileIO) -> None:
         pass
 
+    def settle(self, file: io.FileIO) -> None:
+        pass
+
     def sync_folder(self, folder: Path) -> None:
         pass
 
@@ -26,11 +29,19 @@ class PowerCut(BaseException):
 
 
 class PowerCutDisk(QuickDisk):
-    """Goes off at the n-th operation; then each sector not yet synced is old or new, as it likes."""
+    """Goes off at the n-th operation; then each sector not yet synced is old or new, as it likes.
+
+    So is each name in a folder not yet synced, and a file that got its name before it was settled
+    may turn out to hold nothing.
+    """
 
     def __init__(self, operations: int) -> None:
         self.operations = operations
         self._unsynced: list[tuple[Path, int, bytes]] = []
+        self._names: list[tuple[Path, bytes | None]] = []
+        """What stood under a name before it was given away or removed."""
+        self._unsettled: set[Path] = set()
+        self._hollow: list[Path] = []
 
     def _operation(self) -> None:
         if self.operations == 0:
@@ -40,6 +51,7 @@ class PowerCutDisk(QuickDisk):
     def write(self, file: io.FileIO, data: bytes, offset: int) -> None:
         path = Path(str(file.name))
         if path.suffix == ".unfinished":
+            self._unsettled.add(path)
             super().write(file, data, offset)
             return
         before = self.read(path, offset, len(data)).ljust(len(data), b"\0")
@@ -52,13 +64,44 @@ class PowerCutDisk(QuickDisk):
         path = Path(str(file.name))
         self._unsynced = [write for write in self._unsynced if write[0] != path]
 
-    def create(self, path: Path, size: int) -> None:
+    def settle(self, file: io.FileIO) -> None:
         self._operation()
-        super().create(path, size)
+        self._unsettled.discard(Path(str(file.name)))
+
+    def rename(self, path: Path, to: Path) -> None:
+        self._operation()
+        self._names.append((to, to.read_bytes() if to.exists() else None))
+        if path in self._unsettled:
+            self._unsettled.discard(path)
+            self._hollow.append(to)
+        super().rename(path, to)
+
+    def remove(self, path: Path) -> None:
+        self._operation()
+        if path.exists():
+            self._names.append((path, path.read_bytes()))
+        super().remove(path)
+
+    def sync_folder(self, folder: Path) -> None:
+        self._operation()
+        self._names = [name for name in self._names if name[0].parent != folder]
 
     def lose(self, rng: random.Random) -> None:
         """Take back what the power cut took."""
         loses = rng.choice((0.0, 0.3, 0.7, 1.0))
+        for path in self._hollow:
+            if rng.random() < loses:
+                path.write_bytes(bytes(path.stat().st_size))
+        for path, content in reversed(self._names):
+            if rng.random() >= loses:
+                continue
+            if content is None:
+                path.unlink(missing_ok=True)
+            else:
+                path.write_bytes(content)
+        self._hollow.clear()
+        self._names.clear()
+        self._unsettled.clear()
         for path, offset, before in reversed(self._unsynced):
             with io.FileIO(path, "r+") as file:
                 for start, stop in sectors(offset, len(before)):
@@ -97,6 +140,22 @@ class FailingDisk(QuickDisk):
     def sync(self, file: io.FileIO) -> None:
         self._fail("sync")
         super().sync(file)
+
+    def settle(self, file: io.FileIO) -> None:
+        self._fail("settle")
+        super().settle(file)
+
+    def rename(self, path: Path, to: Path) -> None:
+        self._fail("rename")
+        super().rename(path, to)
+
+    def remove(self, path: Path) -> None:
+        self._fail("remove")
+        super().remove(path)
+
+    def sync_folder(self, folder: Path) -> None:
+        self._fail("sync_folder")
+        super().sync_folder(folder)
 
     def create(self, path: Path, size: int) -> None:
         self._fail("create")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from raftcore.storage import LogStore, WriteAheadLog
 from raftcore.storage.disk import Disk
-from raftcore.types import Entry, EntryKind, HardState
+from raftcore.types import Entry, EntryKind, HardState, Membership, SnapshotMeta
 from tests.storage.disks import QuickDisk
 
 SMALL_SEGMENT = 4096
@@ -50,3 +50,8 @@ def open_log(
 def files(folder: Path) -> dict[str, bytes]:
     """Every file of a log and its content."""
     return {path.name: path.read_bytes() for path in sorted(folder.glob("*.*"))}
+
+
+def snapshot(index: int, term: int = 1, voters: str = "abc") -> SnapshotMeta:
+    """What a snapshot up to `index` stands for."""
+    return SnapshotMeta(index, term, 1000 * term + index, Membership(frozenset(voters)), 0, 10)

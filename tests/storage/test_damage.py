@@ -119,7 +119,7 @@ def test_a_flipped_bit_anywhere_loses_nothing_silently(written: Written, flip: i
             assert damage.offset <= position
             assert written.path.read_bytes() == changed
     # The unused rest of the header and a frame's own check are all that may change unseen.
-    unseen = (HEADER_BYTES - 36) + 4 * len(written.borders[1:])
+    unseen = (HEADER_BYTES - 48) + 4 * len(written.borders[1:])
     assert refusals == written.end - unseen
 
 
@@ -218,6 +218,13 @@ class TestSegments:
         other.close()
         (folder / "other" / SECOND).replace(folder / SECOND)
         self.refused(folder)
+
+    @pytest.mark.parametrize("length", [0, 100, 4096])
+    def test_a_segment_in_the_middle_without_its_header_is_refused(
+        self, folder: Path, length: int
+    ) -> None:
+        (folder / SECOND).write_bytes(bytes(length))
+        assert self.refused(folder).path == folder / SECOND
 
     def test_a_wiped_header_before_written_records_is_refused(self, folder: Path) -> None:
         path = max(folder.glob("*.wal"))

@@ -15,10 +15,10 @@ from raftcore.storage import LogFailed, LogLocked, WriteAheadLog
 from raftcore.storage import wal as wal_module
 from raftcore.storage.disk import Disk
 from raftcore.types import HardState
-from tests.storage.disks import FailingDisk
+from tests.storage.disks import FailingDisk, QuickDisk
 from tests.storage.logs import SMALL_SEGMENT, content, entry, open_log, run, write
 
-FIXTURE = Path(__file__).parent / "fixtures" / "version1"
+FIXTURES = Path(__file__).parent / "fixtures"
 
 
 class CountingDisk(Disk):
@@ -248,16 +248,33 @@ def test_reading_is_safe_while_another_thread_writes(tmp_path: Path) -> None:
     assert not troubles
 
 
-def test_version_1_of_the_format_is_still_read_and_still_written(tmp_path: Path) -> None:
-    entries = [entry(1), entry(2, 3, bytes(range(40))), entry(3, 3, b"")]
-    shutil.copytree(FIXTURE, tmp_path / "old")
-    old = open_log(tmp_path / "old", segment_bytes=1024)
-    assert content(old) == entries
-    assert old.hard_state == HardState(3, "n2")
-    old.close()
-    new = open_log(tmp_path / "new", segment_bytes=1024)
-    write(new, entries[:1], HardState(1, None))
-    write(new, entries[1:], HardState(3, "n2"))
-    new.close()
+class CertainDisk(QuickDisk):
+    """Nothing about its files is random."""
+
+    def noise(self, length: int) -> bytes:
+        return bytes(range(length))
+
+
+OF_EACH_VERSION = [entry(1), entry(2, 3, bytes(range(40))), entry(3, 3, b"")]
+
+
+@pytest.mark.parametrize("version", ["version1", "version2"])
+def test_every_version_of_the_format_is_read_and_gone_on_with(tmp_path: Path, version: str) -> None:
+    shutil.copytree(FIXTURES / version, tmp_path / "old")
+    more = [entry(index, 4, bytes(300)) for index in range(4, 9)]
+    with closing(open_log(tmp_path / "old", segment_bytes=1024)) as old:
+        assert content(old) == OF_EACH_VERSION
+        assert old.hard_state == HardState(3, "n2")
+        for one in more:
+            write(old, [one])
+    with closing(open_log(tmp_path / "old", segment_bytes=1024)) as again:
+        assert content(again) == OF_EACH_VERSION + more
+
+
+def test_version_2_of_the_format_is_written(tmp_path: Path) -> None:
+    log = open_log(tmp_path, CertainDisk(), segment_bytes=1024)
+    write(log, OF_EACH_VERSION[:1], HardState(1, None))
+    write(log, OF_EACH_VERSION[1:], HardState(3, "n2"))
+    log.close()
     name = "0000000000000001.wal"
-    assert (tmp_path / "new" / name).read_bytes() == (FIXTURE / name).read_bytes()
+    assert (tmp_path / name).read_bytes() == (FIXTURES / "version2" / name).read_bytes()

@@ -1,0 +1,101 @@
+"""When a node takes a snapshot of its own state, and what of its log may go then (paper §7).
+
+"Each server takes snapshots independently, covering just the committed entries in its log."  What
+has been applied counts by its bytes, and when it is enough the driver is asked for a snapshot, one
+at a time.  A request that fails is made again after a while.  Some entries before the snapshot are
+kept for followers that lag a little; and as long as a snapshot is on its way to a follower, all
+that follow it, or it would need another as soon as it has arrived.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from raftcore.effects import Compact, TakeSnapshot
+from raftcore.errors import InvariantViolation
+from raftcore.types import SnapshotMeta
+
+if TYPE_CHECKING:
+    from raftcore.state import Node
+
+_RETRY_TIMEOUTS = 10
+"""Election timeouts after which a snapshot that failed is asked for again."""
+
+
+@dataclass(slots=True)
+class Compaction:
+    """What is under way."""
+
+    asked: bool = False
+    """The driver owes an answer."""
+    due_ms: int = 0
+    """The next one is not asked for before."""
+    effects: list[TakeSnapshot | Compact] = field(default_factory=list)
+
+    def take(self) -> list[TakeSnapshot | Compact]:
+        """What the driver has to do."""
+        effects, self.effects = self.effects, []
+        return effects
+
+
+def ask(node: Node) -> None:
+    """Ask for a snapshot, if the log has grown enough."""
+    config, compaction, applying = node.config, node.compaction, node.applying
+    if not config.snapshots or not config.snapshot_log_bytes or compaction.asked:
+        return
+    if (
+        applying.bytes_since_snapshot <= config.snapshot_log_bytes
+        or node.now_ms < compaction.due_ms
+    ):
+        return
+    if config.witness:
+        # There is no state to keep: what it would stand for is all there is to it.
+        _compact(node, node.log.meta(applying.applied_index))
+    else:
+        compaction.asked = True
+        compaction.effects.append(TakeSnapshot(applying.applied_index))
+
+
+def taken(node: Node, meta: SnapshotMeta) -> None:
+    """The driver has a snapshot, durable."""
+    if not node.config.snapshots:
+        raise ValueError("A snapshot was taken, but Config.snapshots is off.")
+    node.compaction.asked = False
+    if meta.index <= node.log.snapshot_index:
+        # A newer one has been installed meanwhile, or this one was told of already.
+        return
+    if meta.index > node.applying.offered_index:
+        raise InvariantViolation(
+            f"A snapshot at {meta.index}, but {node.applying.offered_index} handed out."
+        )
+    _compact(node, meta)
+
+
+def failed(node: Node) -> None:
+    """The driver could not take it; there will be another try."""
+    node.compaction.asked = False
+    node.compaction.due_ms = node.now_ms + _RETRY_TIMEOUTS * node.config.election_timeout_ms
+
+
+def _compact(node: Node, meta: SnapshotMeta) -> None:
+    through = max(0, meta.index - node.config.snapshot_trailing_entries)
+    if node.leading is not None:
+        for progress in node.leading.progress.values():
+            if progress.awaits_snapshot and progress.in_contact(node.now_ms, node.config):
+                through = min(through, progress.snapshot_index)
+    node.log.compact(meta, through)
+    node.applying.measure(node.log)
+    node.compaction.effects.append(Compact(meta, through))
+
+
+def meta_of(node: Node, index: int, size: int) -> SnapshotMeta | None:
+    """What a snapshot of the state at `index` stands for; None if a newer one was installed."""
+    if index > node.applying.offered_index:
+        raise InvariantViolation(f"{index} applied, but {node.applying.offered_index} handed out")
+    known = node.log.snapshot
+    if known is not None and index == known.index:
+        return known
+    if index <= node.log.snapshot_index:
+        return None
+    return replace(node.log.meta(index), size=size)

@@ -1,0 +1,249 @@
+"""Mistakes in elections, replication and durability that the simulator notices."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import Mutant
+
+SIMULATED = (
+    Mutant(
+        1,
+        "entries of earlier terms are committed by counting",
+        (("leader.py", " and node.log.term(index) == node.current_term:", ":"),),
+    ),
+    Mutant(
+        4,
+        "the vote is not written",
+        (
+            (
+                "state.py",
+                "HardState(self.current_term, self.voted_for)",
+                "HardState(self.current_term, None)",
+            ),
+        ),
+    ),
+    Mutant(
+        4,
+        "votes leave before they are durable",
+        (
+            (
+                "outbox.py",
+                "after_all if tells_of_log else after_state",
+                "after_all if tells_of_log else 0",
+            ),
+        ),
+    ),
+    Mutant(
+        31,
+        "acknowledgements leave before the entries are durable",
+        (("outbox.py", "after_all if tells_of_log else after_state", "after_state"),),
+    ),
+    Mutant(
+        7,
+        "a leader counts itself before its write",
+        (("leader.py", "return node.log.stable_index", "return node.log.last_index"),),
+    ),
+    Mutant(
+        31,
+        "applied before durable",
+        (("applying.py", "min(log.commit_index, log.stable_index)", "log.commit_index"),),
+    ),
+    Mutant(
+        19,
+        "a shorter message cuts the log",
+        (
+            (
+                "log.py",
+                "        for entry in entries[known:]:\n",
+                "        if 0 < known == len(entries) and self.last_index > entries[-1].index:\n"
+                "            self._truncate(entries[-1].index + 1)\n"
+                "        for entry in entries[known:]:\n",
+            ),
+        ),
+    ),
+    Mutant(
+        0,
+        "a conflict is not cut off",
+        (("log.py", "            self._truncate(entries[known].index)\n", "            return\n"),),
+    ),
+    Mutant(
+        20,
+        "a follower commits beyond the message",
+        (
+            (
+                "follower.py",
+                "min(message.leader_commit, covered)",
+                "min(message.leader_commit, log.last_index)",
+            ),
+        ),
+    ),
+    Mutant(
+        20,
+        "a follower acknowledges beyond the message",
+        (("follower.py", "max(covered, log.commit_index))", "log.last_index)"),),
+    ),
+    Mutant(
+        21,
+        "heartbeats carry the commit index unclamped",
+        (
+            (
+                "authority.py",
+                "min(node.log.commit_index, progress.match_index)",
+                "node.log.commit_index",
+            ),
+        ),
+    ),
+    Mutant(
+        3,
+        "last index and term are compared independently",
+        (
+            (
+                "election.py",
+                "    return theirs >= (node.log.last_term, node.log.last_index)",
+                "    return theirs[0] >= node.log.last_term and theirs[1] >= node.log.last_index",
+            ),
+        ),
+    ),
+    Mutant(
+        3,
+        "the longer log wins, whatever its term",
+        (
+            (
+                "election.py",
+                "    return theirs >= (node.log.last_term, node.log.last_index)",
+                "    return theirs[1] >= node.log.last_index",
+            ),
+        ),
+    ),
+    Mutant(
+        3,
+        "anybody may be voted for, however short its log",
+        (
+            (
+                "election.py",
+                "    return theirs >= (node.log.last_term, node.log.last_index)",
+                "    return bool(theirs)",
+            ),
+        ),
+    ),
+    Mutant(
+        0,
+        "a second vote in one term",
+        (
+            (
+                "election.py",
+                "(node.voted_for == message.candidate or _free_to_vote(node, message))",
+                "not node.leader",
+            ),
+            ("election.py", "        if node.voted_for is None:\n", "        if True:\n"),
+        ),
+    ),
+    Mutant(
+        6,
+        "votes are counted by answer, not by voter",
+        (
+            (
+                "election.py",
+                "role is Role.CANDIDATE:\n        node.votes[message.voter] = message.granted",
+                "role is Role.CANDIDATE:\n        node.votes[f'{len(node.votes)}'] = message.granted",
+            ),
+            ("quorum.py", "sum(votes.get(voter) is True for voter in half)", "sum(votes.values())"),
+        ),
+    ),
+    Mutant(
+        0,
+        "the vote of an earlier term is kept in the next",
+        (
+            (
+                "state.py",
+                "self.set_hard_state(term, None)",
+                "self.set_hard_state(term, self.voted_for)",
+            ),
+        ),
+    ),
+    Mutant(
+        0,
+        "one voter fewer is a majority for votes",
+        (("quorum.py", "needed = majority(len(half))", "needed = max(1, len(half) // 2)"),),
+    ),
+    Mutant(
+        27,
+        "one voter fewer is a majority for commits",
+        (("quorum.py", "ordered[len(ordered) // 2]", "ordered[max(0, len(ordered) // 2 - 1)]"),),
+    ),
+    Mutant(
+        9,
+        "answers of an earlier term are believed",
+        (("state.py", "        return term == self.current_term\n", "        return True\n"),),
+    ),
+    Mutant(
+        9,
+        "a higher term in an answer is ignored",
+        (
+            (
+                "state.py",
+                "            self.become_follower(term, None)\n            return False\n",
+                "            return False\n",
+            ),
+        ),
+        # The simulator needs some two hundred seeds.
+        ("core/test_paper_terms.py",),
+    ),
+    Mutant(
+        0,
+        "the term of the predecessor is not compared",
+        (("log.py", "        if self._terms.term(index) == term:\n", "        if index:\n"),),
+    ),
+    Mutant(
+        29,
+        "a write under way makes durable what has replaced its entries",
+        (
+            (
+                "writes.py",
+                "            write.last_index = min(write.last_index, first - 1)\n",
+                "            pass\n",
+            ),
+        ),
+    ),
+    Mutant(
+        24,
+        "a window of lost messages stays full",
+        (("progress.py", "            self.check_due = True\n", "            pass\n"),),
+    ),
+    Mutant(
+        30,
+        "an entry larger than the bound never comes in",
+        (("leader.py", "    if waiting and waiting + ", "    if waiting + "),),
+    ),
+    Mutant(
+        17,
+        "a leader that nobody answers goes on leading",
+        (
+            (
+                "authority.py",
+                "        if silent_ms >= config.election_timeout_ms or ",
+                "        if ",
+            ),
+        ),
+    ),
+    Mutant(
+        66,
+        "a leadership transfer is never given up",
+        (("transfer.py", "        leading.transfer = None\n", "        pass\n"),),
+    ),
+    Mutant(
+        65,
+        "cluster time is the leader's own clock",
+        (("state.py", "time_ms = self.clock.read(self.now_ms)", "time_ms = self.now_ms"),),
+    ),
+    Mutant(
+        65,
+        "cluster time ignores the stamps of others",
+        (
+            (
+                "clock.py",
+                "self._value_ms = max(value_ms, self.read(now_ms))",
+                "self._value_ms = self.read(now_ms)",
+            ),
+        ),
+    ),
+)

@@ -1,0 +1,94 @@
+"""Mistakes in letting go of the log on disk, and in putting a snapshot in its place."""
+
+from __future__ import annotations
+
+from tests.mutants.mutant import tested
+
+_CONFORMANCE = ("storage/test_compaction.py", "storage/test_conformance.py")
+_CRASHES = "storage/test_power_cut.py"
+
+TESTED = (
+    tested(
+        4,
+        "term and vote go with the segments that held them",
+        "storage/wal.py",
+        "base = Base(meta, first_index, segment, header.chain, self._hard_state)\n",
+        "base = Base(meta, first_index, segment, header.chain, HardState())\n",
+        *_CONFORMANCE,
+    ),
+    tested(
+        36,
+        "the name of the log's new beginning is not durable when the old one is removed",
+        "storage/wal.py",
+        "                self._disk.rename(unfinished, self._folder.base)\n"
+        "                self._disk.sync_folder(self._folder.path)\n",
+        "                self._disk.rename(unfinished, self._folder.base)\n",
+        _CRASHES,
+    ),
+    tested(
+        36,
+        "the name of a snapshot in the log's place is not durable",
+        "storage/wal.py",
+        "            self._disk.rename(unfinished, self._folder.base)\n"
+        "            self._disk.sync_folder(self._folder.path)\n"
+        "            with self._lock:\n"
+        "                self._index = LogIndex(",
+        "            self._disk.rename(unfinished, self._folder.base)\n"
+        "            with self._lock:\n"
+        "                self._index = LogIndex(",
+        _CRASHES,
+    ),
+    tested(
+        47,
+        "the log's new beginning is written over the old one",
+        "storage/wal.py",
+        "                self._disk.put(unfinished, base.encode())\n            except",
+        "                self._disk.put(self._folder.base, base.encode())\n"
+        "                self._disk.put(unfinished, base.encode())\n            except",
+        _CRASHES,
+    ),
+    tested(
+        22,
+        "a segment is let go whose last entries are still needed",
+        "storage/wal.py",
+        "                if segment is None:\n",
+        "                if segment is not None:\n",
+        *_CONFORMANCE,
+    ),
+    tested(
+        22,
+        "segments are removed before that is durable",
+        "storage/wal.py",
+        "                self._disk.put(unfinished, base.encode())\n            except",
+        "                self._remove_before(segment)\n"
+        "                self._disk.put(unfinished, base.encode())\n            except",
+        _CRASHES,
+    ),
+    tested(
+        41,
+        "a compacted log tells of memberships that are gone",
+        "storage/index.py",
+        "        del self._memberships[: bisect_left(self._memberships, first_index)]\n",
+        "",
+        *_CONFORMANCE,
+    ),
+    tested(
+        39,
+        "a log is compacted with a snapshot of another one",
+        "storage/sequence.py",
+        "    if meta.index >= log.first_index and log.term(meta.index) != meta.term:\n",
+        "    if meta.index < 0:\n",
+        *_CONFORMANCE,
+    ),
+    tested(
+        46,
+        "the log in memory lets go of what was to be kept",
+        "storage/memory.py",
+        "            del self._entries[: through + 1 - self._first_index]\n"
+        "            self._first_index = through + 1\n",
+        "            del self._entries[: meta.index + 1 - self._first_index]\n"
+        "            self._first_index = meta.index + 1\n",
+        *_CONFORMANCE,
+        "scenarios/test_scenarios.py",
+    ),
+)

@@ -108,7 +108,7 @@ def check_installed(alias: str) -> None:
     A system check cannot tell: those of an application that is not installed do not run.  The test
     mode needs none of it.
     """
-    if alias in _factories or not apps.apps_ready or apps.is_installed("raftdjango"):
+    if _factories or not apps.apps_ready or apps.is_installed("raftdjango"):
         return
     raise ImproperlyConfigured(
         f"DATABASES[{alias!r}] has the engine {ENGINE!r}, but 'raftdjango' is not in "

@@ -12,7 +12,7 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from raftcore.errors import TransferRefused
+from raftcore.errors import NotLeader, TransferRefused
 from raftcore.messages import AppendEntries
 from raftcore.types import Role
 from raftdjango.node.applier_runner import ApplierRunner
@@ -373,15 +373,15 @@ class Group:
             self.first_ready.set_result(None)
 
     async def _hand_over(self) -> None:
-        if self.role is not Role.LEADER:
-            return
+        term = self.term
         try:
             self.core.transfer_leadership(None, monotonic_ms())
-        except TransferRefused:
+        except (NotLeader, TransferRefused):
             return
         self.consensus.touch()
         if await self._until(lambda: self.role is not Role.LEADER, TRANSFER_S):
-            logger.info("Group %s: this node leads no longer", self.name)
+            how = "handed over" if self.term > term else "given up: too few others are left"
+            logger.info("Group %s: leadership was %s", self.name, how)
         else:
             logger.warning("Group %s: nobody took leadership over in time.", self.name)
 

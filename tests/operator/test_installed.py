@@ -9,12 +9,14 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.db.utils import ConnectionHandler
 
+from raftdjango import client
 from raftdjango.conf import ENGINE
 
 
 @pytest.fixture
-def connections(tmp_path: Path) -> ConnectionHandler:
-    """A database of another alias than the suite's, which are in test mode."""
+def connections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ConnectionHandler:
+    """A database that is not in test mode, as the suite's are."""
+    monkeypatch.setattr(client, "_factories", {})
     return ConnectionHandler({"default": {"ENGINE": ENGINE, "NAME": tmp_path / "db.sqlite3"}})
 
 

@@ -151,7 +151,7 @@ class MemoryDisk:
             self.coverage["write lost by a crash"] += 1
 
     def close(self) -> None:
-        """The run is over."""
+        """It is not used any more."""
 
     def flip_bit(self, rng: random.Random) -> bool:
         """Damage something that was synced long ago; whether there was anything."""
@@ -309,6 +309,7 @@ class FileDisk(MemoryDisk):
 
     def close(self) -> None:
         if self._open:
+            self._open = False
             self.log.close()
 
     def _write_some(self, rng: random.Random) -> None:

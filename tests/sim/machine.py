@@ -111,6 +111,7 @@ class Machine:
         if not self._restore():
             self.world.coverage["nothing left to start from"] += 1
             self.ruined = True
+            self.disk.close()
             return
         self._boot()
 
@@ -150,7 +151,7 @@ class Machine:
         self.receiving = Receiving(self)
         self.waiting = Waiting(self)
         self.apply_released = self.seen_applied = self.state.index
-        self.seen_term = self.durable.hard_state.current_term
+        self.seen_term = self.written_term = self.durable.hard_state.current_term
         self.seen_cluster_time_ms = 0
         self.leads_since = 0
         self.reported_leading = 0
@@ -182,7 +183,7 @@ class Machine:
         self.leads_since = 0
         if any(isinstance(write, InstallSnapshot) for write in self.disk.writes):
             coverage["crash before an install was durable"] += 1
-        elif any(isinstance(one, InstallSnapshot) for one in self.state.queue):
+        elif self.state.installing:
             coverage["crash between log and state machine"] += 1
         if self.receiving.keeping is not None and self.shelf.unfinished is None:
             coverage["crash before an install was asked for"] += 1

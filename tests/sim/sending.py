@@ -70,6 +70,7 @@ class Sending:
     def open(self, effect: SendSnapshot) -> None:
         """Get hold of the snapshot, which may be gone when it can be sent."""
         machine, meta = self.machine, effect.message.meta
+        self.world.before_sending(machine)
         stored = machine.shelf.find(meta)
         if stored is None and not machine.shelf.lost:
             raise Violation(f"{machine.id} is to send {meta} and has not kept it")

@@ -68,6 +68,8 @@ class World:
         self.quiet = False
         """The network neither loses, doubles nor delays out of measure any more."""
         self.clients_active = True
+        self.before_sending: Callable[[Machine], None] = lambda _: None
+        """Called when a machine is about to open a snapshot to send it."""
         self.cuts: list[frozenset[Link]] = []
         self._blocked: frozenset[Link] = frozenset()
         self._last_arrival: dict[Link, int] = {}

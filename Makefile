@@ -65,7 +65,7 @@ mutants: $(VENV)/.dev ## Put classic mistakes back one at a time: which tests an
 
 coverage: $(VENV)/.dev ## Branch coverage of raftcore by its own tests
 	$(BIN)/python -m pytest -n 2 --cov=raftcore --cov-branch --cov-report=term-missing:skip-covered \
-		tests/core tests/storage tests/scenarios tests/fuzz tests/linearizability
+		tests/core tests/storage tests/snapshot_stream tests/scenarios tests/fuzz tests/linearizability
 
 bench: $(VENV)/.dev ## Stock SQLite, PostgreSQL with quorum standbys and this, side by side
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -5,13 +5,26 @@ from __future__ import annotations
 import tempfile
 from contextlib import closing
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 from hypothesis import given
 from hypothesis import strategies as st
 
+from raftcore import Malformed
+from raftcore.messages import Snapshot
+from raftcore.snapshot_stream import (
+    Chunk,
+    Receipt,
+    SnapshotReceiver,
+    Verdict,
+    decode_chunk,
+    decode_receipt,
+    encode_chunk,
+    encode_receipt,
+)
 from raftcore.storage import DiskSnapshots, SnapshotDamaged
-from tests.fuzz.material import damaged, frugal, seeded
+from tests.fuzz.material import damaged, frugal, ids, numbers, seeded
 from tests.storage.disks import QuickDisk
 from tests.storage.logs import snapshot
 
@@ -59,3 +72,50 @@ def test_a_damaged_snapshot_is_refused(data):
     whole = stored(content)
     changed = data.draw(damaged(st.just(whole)))
     assert frugal(opened, changed) == (content if changed == whole else None)
+
+
+chunks = st.builds(
+    lambda at, size, content, term: Chunk(
+        Snapshot(term, "n1", 3, replace(WHAT, size=at + len(content) + size)),
+        sha256(content).digest(),
+        at,
+        content,
+    ),
+    numbers.filter(lambda number: number < 1 << 60),
+    st.integers(0, 1000),
+    st.binary(max_size=60),
+    st.integers(1, 99),
+)
+receipts = st.builds(Receipt, ids, numbers, numbers, numbers, st.sampled_from(Verdict), numbers)
+
+
+@seeded
+@given(st.one_of(st.binary(max_size=200), damaged(chunks.map(encode_chunk))))
+def test_a_chunk_is_one_or_malformed(data):
+    try:
+        chunk = frugal(decode_chunk, data)
+    except Malformed:
+        return
+    assert decode_chunk(encode_chunk(chunk)) == chunk
+    assert chunk.offset + len(chunk.data) <= chunk.message.meta.size
+
+
+@seeded
+@given(st.one_of(st.binary(max_size=200), damaged(receipts.map(encode_receipt))))
+def test_a_receipt_is_one_or_malformed(data):
+    try:
+        receipt = frugal(decode_receipt, data)
+    except Malformed:
+        return
+    assert decode_receipt(encode_receipt(receipt)) == receipt
+
+
+@seeded
+@given(st.lists(chunks, max_size=10), st.integers(0, 20))
+def test_a_receiver_that_is_told_nonsense_keeps_nothing_of_it(told, commit_index):
+    receiver = SnapshotReceiver("n2")
+    for now_ms, chunk in enumerate(told):
+        received = receiver.receive(chunk, now_ms, commit_index=commit_index)
+        if received.commit:
+            whole = sha256(chunk.data).digest()
+            assert (chunk.offset, chunk.sha256) == (0, whole)

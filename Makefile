@@ -7,7 +7,7 @@ SEEDS ?= 10000
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-clean test test-fast test-newer test-django check proto soak mutants bench bench-core clean
+.PHONY: help demo demo-clean test test-fast test-newer test-django check proto soak mutants coverage bench bench-core clean
 
 help: ## Show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -84,3 +86,18 @@ def test_a_receipt_of_nonsense_is_malformed(wrong: dict[str, object], why: str) 
     fields = {"follower": "n2", "verdict": 1, **wrong}
     with pytest.raises(Malformed, match=why):
         decode_receipt(pb.Receipt(**fields).SerializeToString())
+
+
+MODULES = sorted(Path(chunk.__file__).parent.glob("*.py"))
+ALLOWED = {"__future__", "dataclasses", "enum", "google", "hashlib", "raftcore", "typing", "zlib"}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: path.name)
+def test_both_ends_import_nothing_that_does_something(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            names = [node.module or ""]
+        assert {name.partition(".")[0] for name in names} <= ALLOWED, names

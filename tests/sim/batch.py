@@ -37,7 +37,7 @@ EXPECTED = (
     "crash before an install was durable",
     "crash between log and state machine",
     "crash when a log was replaced",
-    "crash when a piece had come in",
+    "crash when a chunk had come in",
     "crash when a snapshot had come in",
     "crash when a snapshot was installed",
     "crash when a snapshot was taken",

@@ -163,7 +163,7 @@ class Faults:
         world = self.world
         if not self.active or "bit flip in a snapshot" not in world.plan.faults:
             return
-        if world.rng.random() < 0.1:
+        if world.rng.random() < 0.2:
             self._flip_in(machine)
 
     def _flip_in(self, machine: Machine) -> None:

@@ -28,15 +28,17 @@ from raftcore import (
     SendSnapshot,
     TakeSnapshot,
 )
-from raftcore.storage import MemoryLog
+from raftcore.snapshot_stream import Chunk, Receipt
+from raftcore.storage import MemoryLog, SnapshotDamaged
 from tests.sim.clock import Clock
 from tests.sim.disk import LogDamaged, LogFailed, LogWrite, MemoryDisk, entries_of
 from tests.sim.plan import MS
 from tests.sim.receiving import Receiving
-from tests.sim.sending import Piece, Receipt, Sending
-from tests.sim.shelf import Shelf, SnapshotDamaged
+from tests.sim.sending import Sending
+from tests.sim.shelf import Shelf
 from tests.sim.snapshots import Snapshots
 from tests.sim.statemachine import StateMachine
+from tests.sim.streams import StreamReceiving, StreamSending
 from tests.sim.violation import Violation
 from tests.sim.waiting import Waiting
 from tests.sim.writer import Writer
@@ -61,7 +63,7 @@ class Machine:
         self.id = node_id
         self.rate = rate
         self.disk = disk
-        self.shelf = Shelf(world.coverage)
+        self.shelf = Shelf(world.coverage, disk)
         self.state = StateMachine(self)
         self.boots = 0
         self.up = False
@@ -98,7 +100,7 @@ class Machine:
     def start(self) -> None:
         """Boot from what is on disk, if that can be read."""
         self.boots += 1
-        newest = self.shelf.boot(self.world.rng)
+        newest = self.shelf.boot(self.world.rng, resumes=not self.world.plan.streams)
         try:
             self.log = self.disk.boot(newest)
         except LogDamaged:
@@ -147,8 +149,8 @@ class Machine:
         self.state.boot()
         self.writer = Writer(self)
         self.snapshots = Snapshots(self)
-        self.sending = Sending(self)
-        self.receiving = Receiving(self)
+        self.sending = StreamSending(self) if world.plan.streams else Sending(self)
+        self.receiving = StreamReceiving(self) if world.plan.streams else Receiving(self)
         self.waiting = Waiting(self)
         self.apply_released = self.seen_applied = self.state.index
         self.seen_term = self.written_term = self.durable.hard_state.current_term
@@ -208,7 +210,7 @@ class Machine:
     def come_through(self, step: str) -> None:
         """This step is done: a good moment for a crash, where the seed has those."""
         world = self.world
-        if not world.quiet and world.plan.crash_at_steps and world.rng.random() < 0.25:
+        if not world.quiet and world.plan.crash_at_steps and world.rng.random() < 0.3:
             delay_us = world.rng.choice((0, 0, world.rng.randrange(3 * MS)))
             world.after(delay_us, self._crash_at, (self.boots, step))
 
@@ -280,10 +282,10 @@ class Machine:
             self.turn_due = True
             world.after(world.rng.randrange(world.plan.turn_max_us), self._on_turn, self.boots)
 
-    def receive(self, message: Message | Piece | Receipt) -> None:
+    def receive(self, message: Message | Chunk | Receipt) -> None:
         match message:
-            case Piece():
-                self.input(lambda now_ms: self.receiving.on_piece(message, now_ms))
+            case Chunk():
+                self.input(lambda now_ms: self.receiving.on_chunk(message, now_ms))
             case Receipt():
                 self.input(lambda now_ms: self.sending.on_receipt(message, now_ms))
             case _:

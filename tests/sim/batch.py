@@ -78,6 +78,7 @@ EXPECTED = (
     "nothing left to start from",
     "outcome unknown",
     "power cut during a write",
+    "power cut while a snapshot was kept",
     "power cut",
     "pre-vote refused",
     "proposal refused: busy",

@@ -29,9 +29,10 @@ from raftcore import (
     TakeSnapshot,
 )
 from raftcore.snapshot_stream import Chunk, Receipt
-from raftcore.storage import MemoryLog, SnapshotDamaged
+from raftcore.storage import MemoryLog, SnapshotDamaged, SnapshotFailed
 from tests.sim.clock import Clock
-from tests.sim.disk import LogDamaged, LogFailed, LogWrite, MemoryDisk, entries_of
+from tests.sim.disk import FileDisk, LogDamaged, LogFailed, LogWrite, MemoryDisk, entries_of
+from tests.sim.file_shelf import FileShelf
 from tests.sim.plan import MS
 from tests.sim.receiving import Receiving
 from tests.sim.sending import Sending
@@ -63,7 +64,11 @@ class Machine:
         self.id = node_id
         self.rate = rate
         self.disk = disk
-        self.shelf = Shelf(world.coverage, disk)
+        self.shelf = (
+            FileShelf(world.coverage, disk)
+            if isinstance(disk, FileDisk)
+            else Shelf(world.coverage, disk)
+        )
         self.state = StateMachine(self)
         self.boots = 0
         self.up = False
@@ -100,14 +105,14 @@ class Machine:
     def start(self) -> None:
         """Boot from what is on disk, if that can be read."""
         self.boots += 1
-        newest = self.shelf.boot(self.world.rng, resumes=not self.world.plan.streams)
         try:
+            newest = self.shelf.boot(self.world.rng, resumes=not self.world.plan.streams)
             self.log = self.disk.boot(newest)
         except LogDamaged:
             self.world.coverage["damaged log refused"] += 1
             self.ruined = True
             return
-        except LogFailed:
+        except (LogFailed, SnapshotFailed):
             self.world.coverage["start failed for want of a disk"] += 1
             return
         if not self._restore():
@@ -125,6 +130,7 @@ class Machine:
         if self.witness:
             state.restore(max(state.index, covered), b"")
             return True
+        self.shelf.check_start(self.log)
         usable = [one for one in self.shelf.stored if one.meta.index >= max(first, state.index + 1)]
         if usable and (state.index < covered or world.rng.random() < 0.5):
             newest = usable[-1]
@@ -207,10 +213,10 @@ class Machine:
         if not self.up and not self.lost:
             self.start()
 
-    def come_through(self, step: str) -> None:
+    def come_through(self, step: str, probability: float = 0.3) -> None:
         """This step is done: a good moment for a crash, where the seed has those."""
         world = self.world
-        if not world.quiet and world.plan.crash_at_steps and world.rng.random() < 0.3:
+        if not world.quiet and world.plan.crash_at_steps and world.rng.random() < probability:
             delay_us = world.rng.choice((0, 0, world.rng.randrange(3 * MS)))
             world.after(delay_us, self._crash_at, (self.boots, step))
 

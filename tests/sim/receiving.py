@@ -84,7 +84,7 @@ class Receiving:
             self.world.coverage["snapshot could not be received for want of a disk"] += 1
             return False
         unfinished.add(data)
-        self.machine.come_through("a chunk had come in")
+        self.machine.come_through("a chunk had come in", 0.05)
         if self.world.rng.random() < 0.3:
             unfinished.synced = len(unfinished.content)
         return True

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from raftcore import SnapshotMeta
 from raftcore.messages import Snapshot
-from raftcore.storage import SnapshotDamaged, SnapshotFailed
+from raftcore.storage import LogReader, SnapshotDamaged, SnapshotFailed
 
 if TYPE_CHECKING:
     from tests.sim.disk import MemoryDisk
@@ -143,6 +143,9 @@ class Shelf:
             if rng.random() < 0.1:
                 content[at] = 0
 
+    def check_start(self, log: LogReader) -> None:
+        """Whether others see it the same."""
+
     def boot(self, rng: random.Random, *, resumes: bool) -> SnapshotMeta | None:
         """Look through all of it after a start; the newest that is whole."""
         whole = [one for one in self.stored if not one.damaged]
@@ -163,8 +166,10 @@ class Shelf:
             return True
         if not self.stored or self.damaged:
             return False
-        stored = rng.choice((self.stored[-1], *self.stored))
+        self._flip_stored(rng.choice((self.stored[-1], *self.stored)), rng)
+        return True
+
+    def _flip_stored(self, stored: Stored, rng: random.Random) -> None:
         content = bytearray(stored.content)
         content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
         stored.content = bytes(content)
-        return True

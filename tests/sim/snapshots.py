@@ -102,7 +102,7 @@ class Snapshots:
             self.writing = None
             self._failed(now_ms)
             return
-        self.machine.come_through("a snapshot was taken")
+        self.machine.come_through("a snapshot was taken", 0.05)
         self.machine.later(self.world.rng.randrange(2 * MS), self._tell)
 
     def _tell(self, now_ms: int) -> None:

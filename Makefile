@@ -7,7 +7,8 @@ SEEDS ?= 10000
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-stop demo-clean test test-fast test-newer test-django check proto soak mutants bench bench-core clean
+.PHONY: help demo demo-stop demo-clean test test-fast test-newer test-django check proto soak mutants coverage bench \
+        bench-core clean
 
 help: ## Show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -71,7 +72,7 @@ mutants: $(VENV)/.dev ## Put classic mistakes back one at a time: which tests an
 
 coverage: $(VENV)/.dev ## Branch coverage of raftcore by its own tests
 	$(BIN)/python -m pytest -n 2 --cov=raftcore --cov-branch --cov-report=term-missing:skip-covered \
-		tests/core tests/storage tests/scenarios tests/fuzz tests/linearizability
+		tests/core tests/storage tests/snapshot_stream tests/scenarios tests/fuzz tests/linearizability
 
 bench: $(VENV)/.dev ## Stock SQLite, PostgreSQL with quorum standbys and this, side by side
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -1,7 +1,12 @@
 """Raft (Ongaro and Ousterhout) as a library: messages, proposals and the time in, effects out.
 
-`RaftCore` is the protocol; `raftcore.effects` says what its driver has to do; `raftcore.codec`
-turns messages into bytes; `raftcore.storage` keeps the log.
+Nothing but the standard library and protobuf is needed; `docs/raftcore.md` is the guide.
+
+Here is what every driver needs: `RaftCore`, its settings, inputs, effects, errors, and `align` for
+the start.  Beside it `raftcore.effects` says what a driver has to do, `raftcore.codec` turns
+messages into bytes, `raftcore.storage` keeps log and snapshots on disk or in memory,
+`raftcore.snapshot_stream` brings a snapshot to another node in pieces, and `raftcore.trace` records a
+core and runs it again.
 """
 
 from raftcore.changes import (
@@ -22,6 +27,7 @@ from raftcore.effects import (
     InstallSnapshot,
     Persist,
     ReadReady,
+    ReadRefusal,
     ReadRefused,
     RoleChanged,
     Send,
@@ -29,6 +35,7 @@ from raftcore.effects import (
     TakeSnapshot,
 )
 from raftcore.errors import (
+    ChangeRefusal,
     ChangeRefused,
     InvariantViolation,
     Malformed,
@@ -37,7 +44,8 @@ from raftcore.errors import (
     RaftError,
     TransferRefused,
 )
-from raftcore.messages import Message
+from raftcore.messages import Message, Snapshot
+from raftcore.starting import align
 from raftcore.status import MemberStatus, Status
 from raftcore.types import (
     Entry,
@@ -54,6 +62,7 @@ __all__ = [
     "AddVoter",
     "Apply",
     "Change",
+    "ChangeRefusal",
     "ChangeRefused",
     "Compact",
     "Config",
@@ -77,14 +86,17 @@ __all__ = [
     "RaftCore",
     "RaftError",
     "ReadReady",
+    "ReadRefusal",
     "ReadRefused",
     "Remove",
     "Role",
     "RoleChanged",
     "Send",
     "SendSnapshot",
+    "Snapshot",
     "SnapshotMeta",
     "Status",
     "TakeSnapshot",
     "TransferRefused",
+    "align",
 ]

@@ -18,7 +18,7 @@ from dataclasses import fields, is_dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, cast
 
-from raftcore import changes, config, effects, messages, recording, types
+from raftcore import changes, config, effects, messages, recording, status, types
 from raftcore.core import RaftCore
 from raftcore.errors import RaftError
 from raftcore.recording import (
@@ -35,7 +35,7 @@ from raftcore.recording import (
 if TYPE_CHECKING:
     from raftcore.storage.protocol import LogReader
 
-_MODULES = (types, messages, effects, config, changes, recording)
+_MODULES = (types, messages, effects, config, changes, recording, status)
 
 
 class TraceError(RaftError):
@@ -193,7 +193,9 @@ class _PastRandom(random.Random):
 def _named(kind: type) -> Iterator[tuple[str, type]]:
     for module in _MODULES:
         for name, value in vars(module).items():
-            if isinstance(value, type) and (is_dataclass(value) or issubclass(value, kind)):
+            if not isinstance(value, type) or value.__module__ != module.__name__:
+                continue
+            if is_dataclass(value) or issubclass(value, kind):
                 yield name, value
 
 

@@ -83,6 +83,28 @@ def wal(bench: Bench) -> Iterator[Row]:
             yield f"{size} bytes", str(batch), *cells
 
 
+def compaction(bench: Bench) -> Iterator[Row]:
+    yield "compacted every", "entries/s", "longest batch, ms", "a compaction, ms"
+    count = bench.amount(200_000, 64)
+    for every in (0, 64_000, 6_400):
+        rate, longest, taken = (
+            median(column)
+            for column in zip(
+                *[
+                    work.compacted(count, batch=64, size=1000, every=every, folder=bench.folder)
+                    for _ in range(bench.rounds)
+                ],
+                strict=True,
+            )
+        )
+        yield (
+            f"{every:,} entries" if every else "never",
+            f"{rate:,.0f}",
+            f"{longest:.1f}",
+            f"{taken:.1f}" if every else "",
+        )
+
+
 def restart(bench: Bench) -> Iterator[Row]:
     yield "entries in the log", "opening it, s", "making a core on it, s"
     for count in (10_000, 100_000, 1_000_000):
@@ -130,6 +152,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Bench], Iterator[Row]]]] = {
     "batches": ("Three members, entries of 100 bytes, applied by all, by batch size", batches),
     "reads": ("Linearizable reads, by rounds of heartbeats", reads),
     "wal": ("The log on disk, one sync per batch", wal),
+    "compaction": ("The log compacted on a thread beside, entries of 1000 bytes", compaction),
     "restart": ("A start, entries of 100 bytes", restart),
     "ticks": ("A leader's timer", ticks),
     "log": ("Growth with the length of the log (three members, batches of 16)", growth_with_log),

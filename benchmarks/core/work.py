@@ -7,10 +7,12 @@ import random
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from statistics import median
 
 from benchmarks.core.cluster import NAMES, Cluster
-from raftcore import Config, Entry, EntryKind, HardState, Membership, RaftCore
+from raftcore import Config, Entry, EntryKind, HardState, Membership, RaftCore, SnapshotMeta
 from raftcore.storage import WriteAheadLog
 
 
@@ -82,6 +84,40 @@ def logged(count: int, *, batch: int, size: int, folder: Path | None = None) -> 
         taken = seconds(work, time.perf_counter)
         log.close()
     return -(-count // batch) * batch / taken
+
+
+def compacted(
+    count: int, *, batch: int, size: int, every: int, folder: Path | None = None
+) -> tuple[float, float, float]:
+    """Entries per second into a log that is compacted beside every so many of them (0: never), the
+    longest that one batch took, and the median of compactions, in milliseconds."""
+    batches, compactions = [], []
+    with tempfile.TemporaryDirectory(dir=folder) as path, ThreadPoolExecutor(1) as aside:
+        log = WriteAheadLog.open(Path(path) / "log")
+        data = bytes(size)
+        voters = Membership(frozenset("abc"))
+
+        def compact(index: int) -> None:
+            meta = SnapshotMeta(index, 1, index, voters)
+            started = time.perf_counter()
+            log.compact(meta, index)
+            compactions.append((time.perf_counter() - started) * 1000)
+
+        def work() -> None:
+            for first in range(1, count + 1, batch):
+                started = time.perf_counter()
+                indexes = range(first, first + batch)
+                log.append(None, [Entry(i, 1, EntryKind.COMMAND, i, data) for i in indexes])
+                log.sync()
+                batches.append((time.perf_counter() - started) * 1000)
+                if every and (first - 1) % every == 0 and first > 1:
+                    aside.submit(compact, first - 1)
+
+        log.append(HardState(1), [])
+        taken = seconds(work, time.perf_counter)
+        aside.shutdown()
+        log.close()
+    return count / taken, max(batches), median(compactions) if compactions else 0.0
 
 
 def restart(count: int, *, size: int = 100, folder: Path | None = None) -> tuple[float, float]:

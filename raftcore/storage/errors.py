@@ -57,6 +57,36 @@ class LogNotCompacted(StorageError):
     """Nothing could be let go.  Nothing has changed either: the log goes on, and grows."""
 
 
+class SnapshotFailed(StorageError):
+    """A snapshot could not be written or read.  Nothing half is left, and it can be tried again."""
+
+
+class SnapshotMissing(StorageError):
+    """There is no such snapshot, or none that would do."""
+
+
+class SnapshotDamaged(StorageError):
+    """What is in a snapshot is not what was written.  Nothing was changed.
+
+    An older one is not taken instead unless the log goes on from there: entries between the two
+    would be missing, and the state machine would go back in time.
+    """
+
+    def __init__(self, name: str, what: str) -> None:
+        super().__init__(
+            f"The snapshot {name} is damaged: {what}. The file was left as it is. Check the disk. "
+            "Where no older snapshot reaches the log, this node must come back as a new member, with "
+            "a new node id and an empty data directory."
+        )
+        self.name = name
+        self.what = what
+
+
+def snapshot_failed(folder: Path, doing: str, error: OSError) -> SnapshotFailed:
+    """The `SnapshotFailed` for a failed operation, with what to do about it."""
+    return SnapshotFailed(f"{doing} a snapshot in {folder} failed ({error}). {advice(error)}")
+
+
 def log_failed(folder: Path, doing: str, error: OSError) -> LogFailed:
     """The `LogFailed` for a failed operation, with what to do about it."""
     return LogFailed(

@@ -71,6 +71,15 @@ def test_a_traced_core_does_what_an_untraced_one_does():
         assert traced[name].roles == plain[name].roles
 
 
+def test_what_a_status_said_is_replayed():
+    tape = Tape("a")
+    node = leader(trace=tape.trace)
+    told = node.core.status(node.now_ms)
+    assert told.members
+    assert told in [e.value for e in read(tape) if isinstance(e, Returned)]
+    assert replay(tape).status(node.now_ms) == told
+
+
 def test_changes_of_membership_are_replayed():
     tape = Tape("a")
     node = leader(trace=tape.trace)

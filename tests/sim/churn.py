@@ -60,7 +60,15 @@ class Churn:
         if core.membership.joint or core.membership_index > core.commit_index:
             return False
         self.in_force = core.membership
-        return newest.id in core.membership.voters and self._alone(newest)
+        if newest.id not in core.membership.voters or not self._alone(newest):
+            return False
+        # Nor may anybody go by one that came to nothing: were it the only one with a log that can
+        # win, it would need majorities that the others know nothing of.
+        return all(
+            machine.core.membership_index <= machine.core.commit_index
+            for machine in map(self.world.machines.__getitem__, sorted(core.membership.voters))
+            if machine.up
+        )
 
     def _alone(self, leader: Machine) -> bool:
         """Whether a majority follows this leader: nobody else's membership can be in force."""

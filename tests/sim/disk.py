@@ -151,7 +151,7 @@ class MemoryDisk:
             self.coverage["write lost by a crash"] += 1
 
     def close(self) -> None:
-        """The run is over."""
+        """It is not used any more."""
 
     def flip_bit(self, rng: random.Random) -> bool:
         """Damage something that was synced long ago; whether there was anything."""
@@ -215,9 +215,9 @@ class FileDisk(MemoryDisk):
 
     def __init__(self, coverage: Counter[str], folder: Path, segment_bytes: int) -> None:
         super().__init__(coverage, read_early=False)
-        self._folder = folder
+        self.folder = folder
         self._segment_bytes = segment_bytes
-        self._files = _Files()
+        self.files = _Files()
         self._possible: list[Content] = []
         """What may be found at the next start beside `durable`."""
         self._open = False
@@ -226,11 +226,11 @@ class FileDisk(MemoryDisk):
 
     def boot(self, newest: SnapshotMeta | None) -> LogReader:
         self.writes.clear()
-        self._files.error = self.error
+        self.files.error = self.error
         log = WriteAheadLog.open(
-            self._folder,
+            self.folder,
             segment_bytes=self._segment_bytes,
-            disk=self._files,
+            disk=self.files,
             prepare_ahead=False,
         )
         self.log, self._open = log, True
@@ -238,7 +238,7 @@ class FileDisk(MemoryDisk):
         found = content_of(log)
         if found != content_of(self.durable):
             if found not in self._possible:
-                raise Violation(f"{self._folder.name}: the log forgets what was counted on")
+                raise Violation(f"{self.folder.name}: the log forgets what was counted on")
             self.coverage["unsynced write survived a crash"] += 1
             self.durable = fill(MemoryLog(), log)
         self._possible = []
@@ -269,7 +269,7 @@ class FileDisk(MemoryDisk):
         self.damaged, self._damage = False, None
 
     def sync(self, count: int) -> list[LogWrite]:
-        self._files.error = self.error
+        self.files.error = self.error
         writes = [self.writes[i] for i in range(count)]
         for write in writes:
             try:
@@ -305,24 +305,25 @@ class FileDisk(MemoryDisk):
         self.log.close()
         if rng.random() < 0.6:
             self.coverage["power cut"] += 1
-            self._files.lose(rng)
+            self.files.lose(rng)
 
     def close(self) -> None:
         if self._open:
+            self._open = False
             self.log.close()
 
     def _write_some(self, rng: random.Random) -> None:
         count = rng.randint(1, len(self.writes))
         self._remember(count)
-        self._files.error = None
-        self._files.operations = rng.randint(0, 6)
+        self.files.error = None
+        self.files.operations = rng.randint(0, 6)
         try:
             for write in [self.writes[i] for i in range(count)]:
                 self._write(write)
             self.log.sync()
         except PowerCut:
             self.coverage["power cut during a write"] += 1
-        self._files.operations = NEVER
+        self.files.operations = NEVER
 
     def _remember(self, count_max: int) -> None:
         """What may be there later: the first of the writes, any number of them."""
@@ -333,7 +334,7 @@ class FileDisk(MemoryDisk):
 
     def flip_bit(self, rng: random.Random) -> bool:
         frames = []
-        for path in sorted(self._folder.glob("*.wal")):
+        for path in sorted(self.folder.glob("*.wal")):
             content, offset = path.read_bytes(), HEADER_BYTES
             header = decode_header(content)
             while header and (frame := read_frame(content, offset, header.seal)) is not None:
@@ -345,7 +346,7 @@ class FileDisk(MemoryDisk):
             return False
         path, offset, length = rng.choice(frames[:-1])
         at = rng.choice([n for n in range(length) if n not in _OWN_CHECK])
-        base = self._folder / "base"
+        base = self.folder / "base"
         if base.exists() and rng.random() < 0.2:
             path, offset, at = base, 0, rng.randrange(base.stat().st_size)
         with io.FileIO(path, "r+") as file:

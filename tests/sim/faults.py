@@ -41,6 +41,7 @@ class Faults:
         }
         if world.plan.faults:
             world.after(0, self._strike, None)
+        world.before_sending = self._before_sending
 
     def stop(self) -> None:
         """No more faults, and those that are there end; the network behaves from now on."""
@@ -155,6 +156,17 @@ class Faults:
         machine = rng.choice(receiving or self.world.leaders() or [self._some()])
         if rng.random() < 0.2:
             machine = self._some()
+        self._flip_in(machine)
+
+    def _before_sending(self, machine: Machine) -> None:
+        """Somebody is about to open its newest snapshot, to send it."""
+        world = self.world
+        if not self.active or "bit flip in a snapshot" not in world.plan.faults:
+            return
+        if world.rng.random() < 0.2:
+            self._flip_in(machine)
+
+    def _flip_in(self, machine: Machine) -> None:
         if self._may_lose(machine) and machine.shelf.flip_bit(self.world.rng):
             self.world.note(f"{machine.id}: a bit of a snapshot flips")
             self.world.coverage["bit of a snapshot flipped"] += 1

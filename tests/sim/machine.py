@@ -28,15 +28,18 @@ from raftcore import (
     SendSnapshot,
     TakeSnapshot,
 )
-from raftcore.storage import MemoryLog
+from raftcore.snapshot_stream import Chunk, Receipt
+from raftcore.storage import MemoryLog, SnapshotDamaged, SnapshotFailed
 from tests.sim.clock import Clock
-from tests.sim.disk import LogDamaged, LogFailed, LogWrite, MemoryDisk, entries_of
+from tests.sim.disk import FileDisk, LogDamaged, LogFailed, LogWrite, MemoryDisk, entries_of
+from tests.sim.file_shelf import FileShelf
 from tests.sim.plan import MS
 from tests.sim.receiving import Receiving
-from tests.sim.sending import Piece, Receipt, Sending
-from tests.sim.shelf import Shelf, SnapshotDamaged
+from tests.sim.sending import Sending
+from tests.sim.shelf import Shelf
 from tests.sim.snapshots import Snapshots
 from tests.sim.statemachine import StateMachine
+from tests.sim.streams import StreamReceiving, StreamSending
 from tests.sim.violation import Violation
 from tests.sim.waiting import Waiting
 from tests.sim.writer import Writer
@@ -61,7 +64,11 @@ class Machine:
         self.id = node_id
         self.rate = rate
         self.disk = disk
-        self.shelf = Shelf(world.coverage)
+        self.shelf = (
+            FileShelf(world.coverage, disk)
+            if isinstance(disk, FileDisk)
+            else Shelf(world.coverage, disk)
+        )
         self.state = StateMachine(self)
         self.boots = 0
         self.up = False
@@ -98,19 +105,20 @@ class Machine:
     def start(self) -> None:
         """Boot from what is on disk, if that can be read."""
         self.boots += 1
-        newest = self.shelf.boot(self.world.rng)
         try:
+            newest = self.shelf.boot(self.world.rng, resumes=not self.world.plan.streams)
             self.log = self.disk.boot(newest)
         except LogDamaged:
             self.world.coverage["damaged log refused"] += 1
             self.ruined = True
             return
-        except LogFailed:
+        except (LogFailed, SnapshotFailed):
             self.world.coverage["start failed for want of a disk"] += 1
             return
         if not self._restore():
             self.world.coverage["nothing left to start from"] += 1
             self.ruined = True
+            self.disk.close()
             return
         self._boot()
 
@@ -122,6 +130,7 @@ class Machine:
         if self.witness:
             state.restore(max(state.index, covered), b"")
             return True
+        self.shelf.check_start(self.log)
         usable = [one for one in self.shelf.stored if one.meta.index >= max(first, state.index + 1)]
         if usable and (state.index < covered or world.rng.random() < 0.5):
             newest = usable[-1]
@@ -146,11 +155,11 @@ class Machine:
         self.state.boot()
         self.writer = Writer(self)
         self.snapshots = Snapshots(self)
-        self.sending = Sending(self)
-        self.receiving = Receiving(self)
+        self.sending = StreamSending(self) if world.plan.streams else Sending(self)
+        self.receiving = StreamReceiving(self) if world.plan.streams else Receiving(self)
         self.waiting = Waiting(self)
         self.apply_released = self.seen_applied = self.state.index
-        self.seen_term = self.durable.hard_state.current_term
+        self.seen_term = self.written_term = self.durable.hard_state.current_term
         self.seen_cluster_time_ms = 0
         self.leads_since = 0
         self.reported_leading = 0
@@ -182,7 +191,7 @@ class Machine:
         self.leads_since = 0
         if any(isinstance(write, InstallSnapshot) for write in self.disk.writes):
             coverage["crash before an install was durable"] += 1
-        elif any(isinstance(one, InstallSnapshot) for one in self.state.queue):
+        elif self.state.installing:
             coverage["crash between log and state machine"] += 1
         if self.receiving.keeping is not None and self.shelf.unfinished is None:
             coverage["crash before an install was asked for"] += 1
@@ -204,10 +213,10 @@ class Machine:
         if not self.up and not self.lost:
             self.start()
 
-    def come_through(self, step: str) -> None:
+    def come_through(self, step: str, probability: float = 0.3) -> None:
         """This step is done: a good moment for a crash, where the seed has those."""
         world = self.world
-        if not world.quiet and world.plan.crash_at_steps and world.rng.random() < 0.25:
+        if not world.quiet and world.plan.crash_at_steps and world.rng.random() < probability:
             delay_us = world.rng.choice((0, 0, world.rng.randrange(3 * MS)))
             world.after(delay_us, self._crash_at, (self.boots, step))
 
@@ -279,10 +288,10 @@ class Machine:
             self.turn_due = True
             world.after(world.rng.randrange(world.plan.turn_max_us), self._on_turn, self.boots)
 
-    def receive(self, message: Message | Piece | Receipt) -> None:
+    def receive(self, message: Message | Chunk | Receipt) -> None:
         match message:
-            case Piece():
-                self.input(lambda now_ms: self.receiving.on_piece(message, now_ms))
+            case Chunk():
+                self.input(lambda now_ms: self.receiving.on_chunk(message, now_ms))
             case Receipt():
                 self.input(lambda now_ms: self.sending.on_receipt(message, now_ms))
             case _:

@@ -139,8 +139,12 @@ class Oracle:
         if persist.ticket != machine.last_ticket + 1:
             raise Violation(f"{machine.id}: ticket {persist.ticket} after {machine.last_ticket}")
         machine.last_ticket = persist.ticket
+        if persist.hard_state is not None:
+            machine.written_term = persist.hard_state.current_term
         if not persist.entries:
             return
+        if persist.entries[-1].term > machine.written_term:
+            raise Violation(f"{machine.id} writes {persist} before the term of its entries")
         log = machine.handed_out
         first = persist.entries[0].index
         if first > len(log) + 1:
@@ -221,6 +225,7 @@ class Oracle:
             machine.leads_since = core.current_term
             self._coverage["leader elected"] += 1
             self._check_election(machine)
+            self.snapshots.on_election(machine)
             self._check_completeness(machine)
         elif core.role is not Role.LEADER:
             machine.leads_since = 0

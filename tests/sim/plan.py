@@ -89,11 +89,15 @@ class Plan:
     """How long it takes to write one."""
     snapshot_padding: int
     """Bytes by which each is larger than its content."""
-    piece_bytes: int
-    pieces_ahead: int
-    """Pieces that are sent before the receiver answers."""
+    chunk_bytes: int
+    chunks_ahead: int
+    """Chunks that are sent before the receiver answers."""
     gives_up_us: int
     """Silence after which a sender gives up."""
+    streams: bool
+    """Whether they are sent by the library's own means."""
+    stream_bytes_per_s: int
+    """How fast those send at most; 0: as fast as they can."""
     sends_on: bool
     """Whether a leader that is none any more goes on with what it sends."""
     state_on_disk: bool
@@ -196,12 +200,14 @@ def draw(rng: random.Random) -> Plan:
         snapshot_every_us=rng.choice((0, 40, 200) if snapshot_log_bytes else (40, 200)) * MS,
         snapshot_max_us=rng.choice((1, 20, 100)) * MS,
         snapshot_padding=rng.choice((0, 600, 1500)),
-        piece_bytes=rng.choice((40, 150, 1000)),
-        pieces_ahead=rng.choice((1, 1, 3)),
+        chunk_bytes=rng.choice((40, 150, 1000)),
+        chunks_ahead=rng.choice((1, 1, 3)),
         gives_up_us=rng.choice((100, 400, 1500)) * MS,
+        streams=rng.random() < 0.5,
+        stream_bytes_per_s=rng.choice((0, 0, 5000)),
         sends_on=rng.random() < 0.5,
         state_on_disk=rng.random() < 0.5,
-        crash_at_steps=rng.random() < 0.4,
+        crash_at_steps=rng.random() < 0.5,
         turn_max_us=turn_max_us,
         # Where little is handed out at once, each helping must not take long: appliers keep up.
         apply_max_us=rng.choice((0, 1) if small else (0, 2, 20)) * MS,

@@ -83,6 +83,8 @@ class SnapshotRules:
         machine.last_ticket = effect.ticket
         self.check_meta(machine, meta)
         self._check_kept(machine, meta)
+        if meta.term > machine.written_term:
+            raise Violation(f"{machine.id} replaces its log by {meta} before it writes the term")
         if machine.leads:
             raise Violation(f"{machine.id} leads, and replaces its log by {meta}")
         if meta.index <= machine.seen_commit:
@@ -94,17 +96,30 @@ class SnapshotRules:
             # "If existing log entry has same index and term as snapshot's last included entry,
             # retain log entries following it" (Figure 13).
             raise Violation(f"{machine.id} throws away what follows {meta}")
-        if len(log) > machine.seen_commit:
-            machine.world.coverage["install over a longer log"] += 1
-            if not all(
-                same(entry, committed[entry.index - 1], witness=machine.witness)
-                for entry in log[machine.seen_commit : meta.index]
-            ):
-                machine.world.coverage["install over a conflicting log"] += 1
-        if machine.witness:
-            machine.world.coverage["snapshot installed by a witness"] += 1
+        self._count_install(machine, meta)
         log[:] = committed[: meta.index]
         machine.apply_released = meta.index
+
+    def _count_install(self, machine: Machine, meta: SnapshotMeta) -> None:
+        coverage, committed = machine.world.coverage, self.reference.entries
+        tail = machine.handed_out[machine.seen_commit :]
+        if tail:
+            coverage["install over a longer log"] += 1
+        if not all(
+            same(entry, committed[entry.index - 1], witness=machine.witness)
+            for entry in tail
+            if entry.index <= meta.index
+        ):
+            coverage["install over a conflicting log"] += 1
+        if machine.world.quiet:
+            coverage["caught up by a snapshot after all faults"] += 1
+        if machine.witness:
+            coverage["snapshot installed by a witness"] += 1
+
+    def on_election(self, machine: Machine) -> None:
+        """A node leads: it has to be able to apply and to send what it has."""
+        if machine.state.installing:
+            raise Violation(f"{machine.id} leads with a snapshot half installed")
 
     def on_send(self, machine: Machine, effect: SendSnapshot) -> None:
         """A leader sends the state instead of entries."""

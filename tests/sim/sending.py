@@ -1,47 +1,24 @@
-"""Snapshots on their way from one machine to others: in pieces, over the same bad network.
+"""Snapshots on their way from one machine to others: in chunks, over the same bad network.
 
-The receiver says how much it has, and the sender goes on from there: after a loss, a crash of either,
-or with another sender that has the same snapshot.
+This is a driver that takes liberties: several chunks ahead, and what came in before a crash is gone
+on with.  `streams` is the library's own way.
 """
 
 from __future__ import annotations
 
-import zlib
 from collections import deque
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import TYPE_CHECKING
 
 from raftcore import SendSnapshot
-from raftcore.messages import Snapshot
+from raftcore.snapshot_stream import Chunk, Receipt, Verdict
+from raftcore.storage import SnapshotDamaged
 from tests.sim.plan import MS
-from tests.sim.shelf import SnapshotDamaged
 from tests.sim.violation import Violation
 
 if TYPE_CHECKING:
     from tests.sim.machine import Machine
-
-
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """Some of a snapshot."""
-
-    message: Snapshot
-    checksum: int
-    """Of the whole."""
-    offset: int
-    data: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class Receipt:
-    """How much the receiver has, or that it is over."""
-
-    follower: str
-    term: int
-    session: int
-    received: int
-    over: bool = False
-    ok: bool = False
 
 
 @dataclass(slots=True)
@@ -50,7 +27,7 @@ class Transfer:
 
     effect: SendSnapshot
     content: bytes
-    checksum: int
+    sha256: bytes
     moved_us: int
     received: int = 0
     left_office: bool = False
@@ -70,6 +47,7 @@ class Sending:
     def open(self, effect: SendSnapshot) -> None:
         """Get hold of the snapshot, which may be gone when it can be sent."""
         machine, meta = self.machine, effect.message.meta
+        self.world.before_sending(machine)
         stored = machine.shelf.find(meta)
         if stored is None and not machine.shelf.lost:
             raise Violation(f"{machine.id} is to send {meta} and has not kept it")
@@ -93,8 +71,11 @@ class Sending:
             self.machine.snapshots.take_soon()
             return
         self.world.coverage["snapshot sent"] += 1
-        transfer = Transfer(effect, content, zlib.crc32(content), self.world.now_us)
+        transfer = Transfer(effect, content, sha256(content).digest(), self.world.now_us)
         self.transfers[effect.to] = transfer
+        self._start(transfer)
+
+    def _start(self, transfer: Transfer) -> None:
         self._push(transfer)
         self._watch(transfer)
 
@@ -102,13 +83,13 @@ class Sending:
         self.machine.core.snapshot_sent(effect.to, effect.message, now_ms, ok=ok)
 
     def _push(self, transfer: Transfer) -> None:
-        plan, to = self.world.plan, transfer.effect.to
+        plan = self.world.plan
         offset = transfer.received
-        for _ in range(plan.pieces_ahead):
-            data = transfer.content[offset : offset + plan.piece_bytes]
+        for _ in range(plan.chunks_ahead):
+            data = transfer.content[offset : offset + plan.chunk_bytes]
             if data:
-                piece = Piece(transfer.effect.message, transfer.checksum, offset, data)
-                self.world.send(self.machine.id, to, piece)
+                chunk = Chunk(transfer.effect.message, transfer.sha256, offset, data)
+                self.world.send(self.machine.id, transfer.effect.to, chunk)
             offset += len(data)
 
     def _watch(self, transfer: Transfer) -> None:
@@ -119,27 +100,32 @@ class Sending:
 
     def _look(self, transfer: Transfer, now_ms: int) -> None:
         """Send again what got lost, or give up."""
-        effect, core = transfer.effect, self.machine.core
-        if self.transfers.get(effect.to) is not transfer:
+        if self.transfers.get(transfer.effect.to) is not transfer:
             return
-        if core.current_term != effect.message.term or not self.machine.leads:
-            if not transfer.left_office:
-                self.world.coverage["leader changed while it sent a snapshot"] += 1
-            transfer.left_office = True
-        elif effect.to not in core.membership.members:
-            self.world.coverage["member removed while it was sent a snapshot"] += 1
-            transfer.left_office = True
         silent_us = self.world.now_us - transfer.moved_us
-        if silent_us > self.world.plan.gives_up_us or (
-            transfer.left_office and not self.world.plan.sends_on
-        ):
-            self.world.coverage["snapshot given up by its sender"] += 1
+        if silent_us > self.world.plan.gives_up_us or self._stops(transfer):
             self._end(transfer, now_ms, ok=False)
             return
         self._push(transfer)
         self._watch(transfer)
 
+    def _stops(self, transfer: Transfer) -> bool:
+        """Whether this is nobody's business any more, and such transfers are not gone on with."""
+        effect, core = transfer.effect, self.machine.core
+        left_office = transfer.left_office
+        if core.current_term != effect.message.term or not self.machine.leads:
+            if not left_office:
+                self.world.coverage["leader changed while it sent a snapshot"] += 1
+            transfer.left_office = True
+        elif effect.to not in core.membership.members:
+            if not left_office:
+                self.world.coverage["member removed while it was sent a snapshot"] += 1
+            transfer.left_office = True
+        return transfer.left_office and not self.world.plan.sends_on
+
     def _end(self, transfer: Transfer, now_ms: int, *, ok: bool) -> None:
+        if not ok:
+            self.world.coverage["snapshot given up by its sender"] += 1
         del self.transfers[transfer.effect.to]
         self._report(transfer.effect, now_ms, ok=ok)
 
@@ -151,9 +137,9 @@ class Sending:
         message = transfer.effect.message
         if (receipt.term, receipt.session) != (message.term, message.session):
             return
-        if receipt.over:
-            self._end(transfer, now_ms, ok=receipt.ok)
-        elif receipt.received != transfer.received:
-            transfer.received = receipt.received
+        if receipt.verdict is not Verdict.MORE:
+            self._end(transfer, now_ms, ok=receipt.verdict is Verdict.DONE)
+        elif receipt.offset != transfer.received:
+            transfer.received = receipt.offset
             transfer.moved_us = self.world.now_us
             self._push(transfer)

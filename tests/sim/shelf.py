@@ -11,16 +11,17 @@ import random
 import zlib
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from raftcore import SnapshotMeta
 from raftcore.messages import Snapshot
+from raftcore.storage import LogReader, SnapshotDamaged, SnapshotFailed
+
+if TYPE_CHECKING:
+    from tests.sim.disk import MemoryDisk
 
 KEPT = 3
 """The newest that the core was told of, and one taken and one that came in of which it was not."""
-
-
-class SnapshotDamaged(Exception):
-    """The content is not what was written."""
 
 
 @dataclass(slots=True)
@@ -38,7 +39,7 @@ class Stored:
     def read(self) -> bytes:
         """The content; raises `SnapshotDamaged`."""
         if self.damaged:
-            raise SnapshotDamaged(self.meta)
+            raise SnapshotDamaged(str(self.meta.index), "a bit has flipped")
         return self.content
 
 
@@ -48,32 +49,45 @@ class Unfinished:
 
     message: Snapshot
     """By which it is sent at present."""
-    checksum: int
+    sha256: bytes
+    """Of the whole, as it is sent."""
     boot: int
     """Of the receiver, when it was last written to."""
     touched_us: int
     content: bytearray = field(default_factory=bytearray)
     synced: int = 0
+    flipped: bool = False
+    checksum: int = 0
+    """Of all that has come in."""
+    good: bytearray = field(default_factory=bytearray)
+    """What was to be written."""
 
     @property
-    def name(self) -> tuple[int, int, int]:
-        return name_of(self.message, self.checksum)
+    def name(self) -> tuple[SnapshotMeta, bytes]:
+        return name_of(self.message, self.sha256)
 
     @property
     def complete(self) -> bool:
         return len(self.content) == self.message.meta.size
 
+    def add(self, data: bytes) -> None:
+        """Write these behind what is there."""
+        self.content += data
+        self.good += data
+        self.checksum = zlib.crc32(data, self.checksum)
 
-def name_of(message: Snapshot, checksum: int) -> tuple[int, int, int]:
+
+def name_of(message: Snapshot, sha256: bytes) -> tuple[SnapshotMeta, bytes]:
     """What makes two transfers transfers of the same bytes, whoever sends them."""
-    return message.meta.index, message.meta.term, checksum
+    return message.meta, sha256
 
 
 class Shelf:
     """In memory."""
 
-    def __init__(self, coverage: Counter[str]) -> None:
+    def __init__(self, coverage: Counter[str], disk: MemoryDisk) -> None:
         self.coverage = coverage
+        self.disk = disk
         self.stored: list[Stored] = []
         """The oldest first."""
         self.unfinished: Unfinished | None = None
@@ -86,7 +100,8 @@ class Shelf:
 
     @property
     def damaged(self) -> bool:
-        return any(one.damaged for one in self.stored)
+        coming = self.unfinished is not None and self.unfinished.flipped
+        return coming or any(one.damaged for one in self.stored)
 
     def find(self, meta: SnapshotMeta) -> Stored | None:
         """The one that stands for this."""
@@ -94,12 +109,24 @@ class Shelf:
         return found[0] if found else None
 
     def put(self, meta: SnapshotMeta, content: bytes, checksum: int) -> None:
-        """Keep one, durably, in place of the oldest; the checksum is of what it should be."""
+        """Keep one, durably, in place of the oldest; the checksum is of what it should be.
+
+        Raises `SnapshotFailed`.
+        """
+        if self.disk.error is not None:
+            raise SnapshotFailed(str(self.disk.error))
         self.remove(meta)
         self.stored.append(Stored(meta, content, checksum))
         self.stored.sort(key=lambda one: one.meta.index)
         del self.stored[:-KEPT]
         self.lost = False
+
+    def put_at_crash(
+        self, rng: random.Random, meta: SnapshotMeta, content: bytes, checksum: int
+    ) -> None:
+        """The machine crashes while this is written: it is there, or it is not."""
+        if self.disk.error is None and rng.random() < 0.5:
+            self.put(meta, content, checksum)
 
     def remove(self, meta: SnapshotMeta) -> None:
         self.stored = [one for one in self.stored if one.meta.index != meta.index]
@@ -116,27 +143,33 @@ class Shelf:
             if rng.random() < 0.1:
                 content[at] = 0
 
-    def boot(self, rng: random.Random) -> SnapshotMeta | None:
+    def check_start(self, log: LogReader) -> None:
+        """Whether others see it the same."""
+
+    def boot(self, rng: random.Random, *, resumes: bool) -> SnapshotMeta | None:
         """Look through all of it after a start; the newest that is whole."""
         whole = [one for one in self.stored if not one.damaged]
         if len(whole) < len(self.stored):
             self.coverage["damaged snapshot noticed at a start"] += 1
             self.lost = True
             self.stored = whole
-        if rng.random() < 0.3:
+        if not resumes or rng.random() < 0.3:
             self.unfinished = None
         return self.newest
 
     def flip_bit(self, rng: random.Random) -> bool:
         """Damage what is there; whether there was anything."""
-        if self.unfinished is not None and self.unfinished.content and rng.random() < 0.5:
+        if self.unfinished is not None and self.unfinished.content and rng.random() < 0.8:
             content = self.unfinished.content
             content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
+            self.unfinished.flipped = True
             return True
         if not self.stored or self.damaged:
             return False
-        stored = rng.choice((self.stored[-1], *self.stored))
+        self._flip_stored(rng.choice((self.stored[-1], *self.stored)), rng)
+        return True
+
+    def _flip_stored(self, stored: Stored, rng: random.Random) -> None:
         content = bytearray(stored.content)
         content[rng.randrange(len(content))] ^= 1 << rng.randrange(8)
         stored.content = bytes(content)
-        return True

@@ -6,6 +6,7 @@ import zlib
 from typing import TYPE_CHECKING
 
 from raftcore import SnapshotMeta, TakeSnapshot
+from raftcore.storage import SnapshotFailed
 from tests.sim.plan import MS
 from tests.sim.violation import Violation
 
@@ -94,13 +95,14 @@ class Snapshots:
 
     def _written(self, now_ms: int) -> None:
         assert self.writing is not None
-        if self.machine.disk.error is not None:
+        try:
+            self.machine.shelf.put(*self.writing)
+        except SnapshotFailed:
             self.world.coverage["snapshot could not be taken for want of a disk"] += 1
             self.writing = None
             self._failed(now_ms)
             return
-        self.machine.shelf.put(*self.writing)
-        self.machine.come_through("a snapshot was taken")
+        self.machine.come_through("a snapshot was taken", 0.05)
         self.machine.later(self.world.rng.randrange(2 * MS), self._tell)
 
     def _tell(self, now_ms: int) -> None:
@@ -118,5 +120,4 @@ class Snapshots:
         """What was being written may have got there all the same."""
         if self.writing is not None:
             self.world.coverage["crash while a snapshot was taken"] += 1
-            if self.world.rng.random() < 0.5:
-                self.machine.shelf.put(*self.writing)
+            self.machine.shelf.put_at_crash(self.world.rng, *self.writing)

@@ -47,6 +47,11 @@ class StateMachine:
         if not self.machine.witness:
             self.kv = KeyValues.restored(content)
 
+    @property
+    def installing(self) -> bool:
+        """Whether a snapshot waits to take its place."""
+        return any(isinstance(one, InstallSnapshot) for one in self.queue)
+
     def boot(self) -> None:
         """Nothing was handed out to this process."""
         self.queue.clear()
@@ -102,7 +107,7 @@ class StateMachine:
         if not machine.witness:
             stored = machine.shelf.find(effect.meta)
             if stored is None:
-                if any(isinstance(one, InstallSnapshot) for one in self.queue):
+                if self.installing:
                     # A newer one is there already and will be installed.
                     return
                 raise Violation(f"{machine.id}: {effect} is to be installed and is not there")

@@ -19,19 +19,26 @@ from raftcore.messages import (
     RequestVoteResponse,
     TimeoutNow,
 )
+from raftcore.snapshot_stream import (
+    Chunk,
+    Receipt,
+    decode_chunk,
+    decode_receipt,
+    encode_chunk,
+    encode_receipt,
+)
 from tests.sim.churn import Churn
 from tests.sim.clients import Clients
 from tests.sim.disk import FileDisk, MemoryDisk
 from tests.sim.machine import Machine
 from tests.sim.oracle import Oracle
 from tests.sim.plan import ELECTION_TIMEOUT_MS, MS, Plan
-from tests.sim.sending import Piece, Receipt
 from tests.sim.tapes import Tapes
 from tests.sim.violation import Violation
 
 TRACE_LENGTH = 400
 Link = tuple[str, str]
-OnNetwork = Message | Piece | Receipt
+OnNetwork = Message | Chunk | Receipt
 
 
 class World:
@@ -68,6 +75,8 @@ class World:
         self.quiet = False
         """The network neither loses, doubles nor delays out of measure any more."""
         self.clients_active = True
+        self.before_sending: Callable[[Machine], None] = lambda _: None
+        """Called when a machine is about to open a snapshot to send it."""
         self.cuts: list[frozenset[Link]] = []
         self._blocked: frozenset[Link] = frozenset()
         self._last_arrival: dict[Link, int] = {}
@@ -191,8 +200,8 @@ class World:
         elif arrival_us < before_us:
             self.coverage["message overtook another"] += 1
         self._last_arrival[sender, to] = max(arrival_us, before_us)
-        if plan.through_codec and not isinstance(message, Piece | Receipt):
-            message = decode_message(encode_message(message))
+        if plan.through_codec:
+            message = _through_codec(message)
         self.at(arrival_us, self._deliver, (sender, to, message))
 
     def _deliver(self, item: tuple[str, str, OnNetwork]) -> None:
@@ -218,3 +227,13 @@ class World:
     def leaders(self) -> list[Machine]:
         """Who takes itself for the leader."""
         return [m for m in self.machines.values() if m.up and m.core.role is Role.LEADER]
+
+
+def _through_codec(message: OnNetwork) -> OnNetwork:
+    match message:
+        case Chunk():
+            return decode_chunk(encode_chunk(message))
+        case Receipt():
+            return decode_receipt(encode_receipt(message))
+        case _:
+            return decode_message(encode_message(message))

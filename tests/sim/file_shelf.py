@@ -56,8 +56,8 @@ class FileShelf(Shelf):
         super().__init__(coverage, disk)
         self.flipped: set[int] = set()
         """Indexes of those in which a bit has flipped."""
-        self._ever: dict[SnapshotMeta, tuple[bytes, int]] = {}
-        """All that were ever written, or begun to be: content and checksum."""
+        self._ever: dict[SnapshotMeta, bytes] = {}
+        """All that were ever written, or begun to be."""
         self._store: DiskSnapshots
 
     def content(self, meta: SnapshotMeta) -> bytes:
@@ -68,9 +68,9 @@ class FileShelf(Shelf):
         finally:
             reader.close()
 
-    def put(self, meta: SnapshotMeta, content: bytes, checksum: int) -> None:
+    def put(self, meta: SnapshotMeta, content: bytes) -> None:
         self.disk.files.error = self.disk.error
-        self._ever[meta] = content, checksum
+        self._ever[meta] = content
         writer = self._store.begin(meta)
         for start in range(0, len(content), _WRITE_BYTES):
             writer.write(content[start : start + _WRITE_BYTES])
@@ -78,20 +78,18 @@ class FileShelf(Shelf):
             raise Violation(f"{meta} was kept as something else")
         self.flipped.discard(meta.index)
         self.remove(meta)
-        self.stored.append(FileStored(meta, content, checksum, self))
+        self.stored.append(FileStored(meta, content, 0, self))
         self.stored.sort(key=lambda one: one.meta.index)
         # The damaged ones, which nobody counts on, may still take the place of others.
         held = self._store.snapshots()
         self.stored = [one for one in self.stored if one.meta in held]
         self.lost = False
 
-    def put_at_crash(
-        self, rng: random.Random, meta: SnapshotMeta, content: bytes, checksum: int
-    ) -> None:
+    def put_at_crash(self, rng: random.Random, meta: SnapshotMeta, content: bytes) -> None:
         if self.disk.error is not None:
             return
         self.disk.files.error = None
-        self._ever[meta] = content, checksum
+        self._ever[meta] = content
         writer = self._store.begin(meta)
         self.disk.files.operations = rng.randint(0, 4)
         try:
@@ -113,7 +111,7 @@ class FileShelf(Shelf):
         for meta in reversed(held):
             if meta not in self._ever:
                 raise Violation(f"{meta} was never written")
-            one = FileStored(meta, *self._ever[meta], self)
+            one = FileStored(meta, self._ever[meta], 0, self)
             try:
                 one.read()
             except SnapshotDamaged:
@@ -123,10 +121,10 @@ class FileShelf(Shelf):
                 self.lost = True
             else:
                 found.append(one)
-        for one in self.stored:
-            newer = [meta for meta in held if meta.index > one.meta.index]
-            if one.meta not in held and not one.damaged and len(newer) < KEPT:
-                raise Violation(f"the snapshot {one.meta} is lost")
+        for known in self.stored:
+            newer = [meta for meta in held if meta.index > known.meta.index]
+            if known.meta not in held and not known.damaged and len(newer) < KEPT:
+                raise Violation(f"the snapshot {known.meta} is lost")
         self.lost = self.lost or any(one.damaged for one in self.stored)
         self.stored = found
         return super().boot(rng, resumes=resumes)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
@@ -98,7 +97,6 @@ class Receiving:
             self.world.coverage["damaged transfer noticed"] += 1
             self._drop(unfinished)
             return
-        unfinished.checksum = zlib.crc32(unfinished.content)
         self._keep(unfinished)
 
     def _keep(self, unfinished: Unfinished) -> None:
@@ -113,13 +111,16 @@ class Receiving:
         assert message is not None
         assert unfinished is not None
         try:
-            machine.shelf.put(message.meta, bytes(unfinished.content), unfinished.checksum)
+            machine.shelf.put(message.meta, bytes(unfinished.good))
         except SnapshotFailed:
             self.world.coverage["snapshot could not be received for want of a disk"] += 1
             self.keeping = None
             self._drop(unfinished)
             return
         machine.shelf.unfinished = None
+        if unfinished.content != unfinished.good:
+            # A bit has flipped since it was written.
+            machine.shelf.flip_bit_in(message.meta, self.world.rng)
         machine.come_through("a snapshot had come in")
         machine.later(self.world.rng.randrange(2 * MS), lambda now_ms: self._tell(message, now_ms))
 

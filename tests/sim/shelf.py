@@ -57,8 +57,6 @@ class Unfinished:
     content: bytearray = field(default_factory=bytearray)
     synced: int = 0
     flipped: bool = False
-    checksum: int = 0
-    """Of all that has come in."""
     good: bytearray = field(default_factory=bytearray)
     """What was to be written."""
 
@@ -74,7 +72,6 @@ class Unfinished:
         """Write these behind what is there."""
         self.content += data
         self.good += data
-        self.checksum = zlib.crc32(data, self.checksum)
 
 
 def name_of(message: Snapshot, sha256: bytes) -> tuple[SnapshotMeta, bytes]:
@@ -108,25 +105,23 @@ class Shelf:
         found = [one for one in self.stored if one.meta.index == meta.index]
         return found[0] if found else None
 
-    def put(self, meta: SnapshotMeta, content: bytes, checksum: int) -> None:
-        """Keep one, durably, in place of the oldest; the checksum is of what it should be.
+    def put(self, meta: SnapshotMeta, content: bytes) -> None:
+        """Keep one, durably, in place of the oldest.
 
         Raises `SnapshotFailed`.
         """
         if self.disk.error is not None:
             raise SnapshotFailed(str(self.disk.error))
         self.remove(meta)
-        self.stored.append(Stored(meta, content, checksum))
+        self.stored.append(Stored(meta, content, zlib.crc32(content)))
         self.stored.sort(key=lambda one: one.meta.index)
         del self.stored[:-KEPT]
         self.lost = False
 
-    def put_at_crash(
-        self, rng: random.Random, meta: SnapshotMeta, content: bytes, checksum: int
-    ) -> None:
+    def put_at_crash(self, rng: random.Random, meta: SnapshotMeta, content: bytes) -> None:
         """The machine crashes while this is written: it is there, or it is not."""
         if self.disk.error is None and rng.random() < 0.5:
-            self.put(meta, content, checksum)
+            self.put(meta, content)
 
     def remove(self, meta: SnapshotMeta) -> None:
         self.stored = [one for one in self.stored if one.meta.index != meta.index]
@@ -139,6 +134,7 @@ class Shelf:
         self.coverage["crash while a snapshot came in"] += 1
         content = unfinished.content
         del content[rng.randint(unfinished.synced, len(content)) :]
+        del unfinished.good[len(content) :]
         for at in range(unfinished.synced, len(content)):
             if rng.random() < 0.1:
                 content[at] = 0
@@ -168,6 +164,12 @@ class Shelf:
             return False
         self._flip_stored(rng.choice((self.stored[-1], *self.stored)), rng)
         return True
+
+    def flip_bit_in(self, meta: SnapshotMeta, rng: random.Random) -> None:
+        """Damage this one."""
+        stored = self.find(meta)
+        if stored is not None:
+            self._flip_stored(stored, rng)
 
     def _flip_stored(self, stored: Stored, rng: random.Random) -> None:
         content = bytearray(stored.content)

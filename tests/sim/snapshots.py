@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from typing import TYPE_CHECKING
 
 from raftcore import SnapshotMeta, TakeSnapshot
@@ -22,7 +21,7 @@ class Snapshots:
         self.world = machine.world
         self.asked: int | None = None
         """The core waits for one at this index, or later."""
-        self.writing: tuple[SnapshotMeta, bytes, int] | None = None
+        self.writing: tuple[SnapshotMeta, bytes] | None = None
         """On its way to the disk."""
         self._soon = False
 
@@ -90,7 +89,7 @@ class Snapshots:
             self._failed(now_ms)
             return
         self.world.oracle.snapshots.check_meta(machine, meta)
-        self.writing = (meta, content, zlib.crc32(content))
+        self.writing = (meta, content)
         machine.on_disk(self._written)
 
     def _written(self, now_ms: int) -> None:
@@ -107,7 +106,7 @@ class Snapshots:
 
     def _tell(self, now_ms: int) -> None:
         assert self.writing is not None
-        (meta, *_), self.writing, self.asked = self.writing, None, None
+        (meta, _), self.writing, self.asked = self.writing, None, None
         self.world.coverage["snapshot taken"] += 1
         self.machine.core.snapshot_taken(meta, now_ms)
 

@@ -94,17 +94,6 @@ SIMULATED = (
     ),
     Mutant(
         3,
-        "last index and term are compared independently",
-        (
-            (
-                "election.py",
-                "    return theirs >= (node.log.last_term, node.log.last_index)",
-                "    return theirs[0] >= node.log.last_term and theirs[1] >= node.log.last_index",
-            ),
-        ),
-    ),
-    Mutant(
-        3,
         "the longer log wins, whatever its term",
         (
             (
@@ -192,17 +181,6 @@ SIMULATED = (
         0,
         "the term of the predecessor is not compared",
         (("log.py", "        if self._terms.term(index) == term:\n", "        if index:\n"),),
-    ),
-    Mutant(
-        29,
-        "a write under way makes durable what has replaced its entries",
-        (
-            (
-                "writes.py",
-                "            write.last_index = min(write.last_index, first - 1)\n",
-                "            pass\n",
-            ),
-        ),
     ),
     Mutant(
         24,

@@ -23,7 +23,10 @@ SUITES = ("core", "scenarios")
 """What is run to see which tests notice; without those about the files of this repository."""
 _STORAGE = "storage"
 """And these, for a mistake in there."""
-_ELSEWHERE = ("core/test_checklist.py", "core/test_maps.py", "core/test_purity.py")
+_ELSEWHERE = (
+    *("core/test_checklist.py", "core/test_guide.py"),
+    *("core/test_maps.py", "core/test_purity.py"),
+)
 _PLUGINS_OFF = ("django", "randomly", "xdist", "cacheprovider", "playwright", "base_url")
 _CACHES = shutil.ignore_patterns("__pycache__")
 _SIMULATION = """
@@ -126,4 +129,4 @@ def failing_tests(
         )
     if done.returncode not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         raise RuntimeError(f"{mutant.name!r} cannot be tested:\n{done.stdout}{done.stderr}")
-    return tuple(re.findall(r"^FAILED tests/(.*?)(?: - .*)?$", done.stdout, re.MULTILINE))
+    return tuple(re.findall(r"^(?:FAILED|ERROR) tests/(.*?)(?: - .*)?$", done.stdout, re.MULTILINE))

@@ -9,6 +9,22 @@ from tests.mutants.mutant import tested
 
 TESTED = (
     tested(
+        3,
+        "last index and term are compared independently",
+        "election.py",
+        "    return theirs >= (node.log.last_term, node.log.last_index)",
+        "    return theirs[0] >= node.log.last_term and theirs[1] >= node.log.last_index",
+        "core/test_paper_election.py",
+    ),
+    tested(
+        29,
+        "a write under way makes durable what has replaced its entries",
+        "writes.py",
+        "            write.last_index = min(write.last_index, first - 1)\n",
+        "            pass\n",
+        "core/test_durability.py",
+    ),
+    tested(
         2,
         "a new leader appends nothing",
         "leader.py",

@@ -1,4 +1,7 @@
-"""For the whole suite: with `RAFTDJANGO_SKIP_NOTHING` set, a test that would be skipped fails."""
+"""For the whole suite: with `RAFTDJANGO_SKIP_NOTHING` set, a test that would be skipped fails.
+
+And no test fails for taking long: Hypothesis' deadline per example is off.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,11 @@ import os
 from collections.abc import Generator
 from typing import Any
 
+import hypothesis
 import pytest
+
+hypothesis.settings.register_profile("raftdjango")
+hypothesis.settings.load_profile("raftdjango")
 
 SKIP_NOTHING = bool(os.environ.get("RAFTDJANGO_SKIP_NOTHING"))
 

@@ -172,7 +172,7 @@ def _replay(
     return done
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     st.lists(envelopes, min_size=5, max_size=30),
     st.lists(st.integers(1, 30), max_size=6),

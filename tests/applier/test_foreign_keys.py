@@ -230,7 +230,7 @@ def _as_operations(node: Replica, transaction: list[tuple[object, ...]]) -> list
     return operations
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.lists(steps, min_size=1, max_size=4), min_size=3, max_size=12))
 def test_the_look_ups_agree_with_sqlites_own_check_at_commit(transactions):
     node = Replica(*SCHEMA)
@@ -286,7 +286,7 @@ def _blind(step: tuple[str, str, int, int | None]) -> tuple[object, str, tuple[o
     return operation, f"UPDATE {name} SET {table.columns[column]} = ? WHERE id = ?", (value, key)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.lists(st.sampled_from(ACTIONS), min_size=6, max_size=6),
     st.lists(blind_steps, min_size=4, max_size=25),

@@ -42,7 +42,7 @@ leases = st.tuples(
 )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.lists(st.one_of(logs.envelopes, leases, leases), min_size=5, max_size=30),
     st.lists(st.integers(0, 30), min_size=1, max_size=4),

@@ -194,6 +194,6 @@ class ElectionMachine(RuleBasedStateMachine):
 
 
 TestMembership = MembershipMachine.TestCase
-TestMembership.settings = settings(max_examples=150, stateful_step_count=20, deadline=None)
+TestMembership.settings = settings(max_examples=150, stateful_step_count=20)
 TestElection = ElectionMachine.TestCase
-TestElection.settings = settings(max_examples=60, stateful_step_count=25, deadline=None)
+TestElection.settings = settings(max_examples=60, stateful_step_count=25)

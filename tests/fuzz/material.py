@@ -29,7 +29,7 @@ from raftcore.messages import (
 )
 
 EXAMPLES = int(os.environ.get("RAFT_FUZZ_EXAMPLES", "400"))
-seeded = settings(derandomize=True, max_examples=EXAMPLES, deadline=None, database=None)
+seeded = settings(derandomize=True, max_examples=EXAMPLES, database=None)
 """The same bytes in every run; RAFT_FUZZ_EXAMPLES asks for more of them."""
 
 T = TypeVar("T")

@@ -202,7 +202,7 @@ def small_histories(draw):
     return history
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 @given(small_histories())
 def test_it_agrees_with_the_definition(history):
     assert judge(history).linearizable == by_definition(history)

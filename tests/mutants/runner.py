@@ -110,7 +110,8 @@ def failing_tests(
             suites += (_STORAGE,)
         for suite in suites:
             shutil.copytree(ROOT / "tests" / suite, folder / "tests" / suite, ignore=_CACHES)
-        (folder / "tests/__init__.py").touch()
+        for file in ("__init__.py", "conftest.py"):
+            shutil.copy(ROOT / "tests" / file, folder / "tests" / file)
         # None of the project's own settings, among them Django's.
         (folder / "pytest.ini").write_text("[pytest]\n")
         done = subprocess.run(

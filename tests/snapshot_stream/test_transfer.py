@@ -96,5 +96,5 @@ class Transfer(RuleBasedStateMachine):
 
 TestTransfer = Transfer.TestCase
 TestTransfer.settings = settings(
-    derandomize=True, max_examples=150, stateful_step_count=40, deadline=None, database=None
+    derandomize=True, max_examples=150, stateful_step_count=40, database=None
 )

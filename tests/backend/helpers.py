@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from raftdjango.writeset import Operation
+
+_far_keys = itertools.count(10**9, 10**6)
+
+
+def far_key() -> int:
+    """A key that nobody has: the tests before have been given more keys than they can count."""
+    return next(_far_keys)
 
 
 def elsewhere(function: Callable[[], Any]) -> Any:

@@ -19,7 +19,7 @@ from raftdjango.exceptions import (
     TransactionTooLarge,
 )
 from raftdjango.writeset import Verdict, VerdictKind
-from tests.backend.helpers import elsewhere, entries, kinds, raw, together
+from tests.backend.helpers import elsewhere, entries, far_key, kinds, raw, together
 from tests.backend.models import Account, Booking
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ class TestStaleViews(TransactionTestCase):
         with before_each("refresh", bystander), transaction.atomic():
             with pytest.raises(IntegrityError), transaction.atomic():
                 Account.objects.create(name="ada")
-            Account.objects.create(pk=1000, name="bob")
+            Account.objects.create(pk=far_key(), name="bob")
         assert Account.objects.count() == 3
 
     def test_in_a_block_that_met_no_error_nothing_is_asked(self) -> None:
@@ -305,15 +305,16 @@ def increment_or_create() -> None:
 class TestCommit(TransactionTestCase):
     def test_broken_foreign_key_is_an_integrity_error_at_commit(self) -> None:
         with pytest.raises(IntegrityError) as caught, transaction.atomic():
-            Booking.objects.create(account_id=404)
-            Booking.objects.create(account_id=404)
+            Booking.objects.create(account_id=far_key())
+            Booking.objects.create(account_id=far_key())
         assert not isinstance(caught.value, TransactionConflict)
         assert not Booking.objects.exists()
 
     def test_foreign_key_mended_before_the_end(self) -> None:
         with transaction.atomic():
-            Booking.objects.create(account_id=404)
-            Account.objects.create(pk=404, name="late")
+            key = far_key()
+            Booking.objects.create(account_id=key)
+            Account.objects.create(pk=key, name="late")
         assert Booking.objects.get().account.name == "late"
 
     def test_too_large_is_said_before_sending(self) -> None:

@@ -74,9 +74,7 @@ everything = st.fixed_dictionaries(
         "raw_day": st.dates(),
     },
 )
-examples = settings(
-    max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+examples = settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @committed

@@ -20,7 +20,7 @@ from tests.backend.block_support import (
     names,
     refreshing,
 )
-from tests.backend.helpers import raw
+from tests.backend.helpers import far_key, raw
 from tests.backend.models import Account, Booking, Tag
 
 if TYPE_CHECKING:
@@ -61,11 +61,13 @@ class TestStale(TransactionTestCase):
         self.lost(lambda: Account.objects.filter(name="ada").delete(), block)
 
     def test_it_fails_for_another_reason(self) -> None:
+        key = far_key()
+
         def meanwhile() -> None:
             Account.objects.filter(name="ada").delete()
-            Account.objects.create(pk=500, name="eva")
+            Account.objects.create(pk=key, name="eva")
 
-        self.lost(meanwhile, lambda: fails(lambda: Account.objects.create(pk=500, name="ada")))
+        self.lost(meanwhile, lambda: fails(lambda: Account.objects.create(pk=key, name="ada")))
 
     def test_the_block_could_not_have_written_its_own_row(self) -> None:
         """And has undone it itself, so that nothing of it is in the entry."""

@@ -16,7 +16,7 @@ from tests.backend.block_support import (
     change_elsewhere,
     names,
 )
-from tests.backend.helpers import applied_index, elsewhere, entries, raw
+from tests.backend.helpers import applied_index, elsewhere, entries, far_key, raw
 from tests.backend.models import Account, Tag
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ class TestUpgrade(TransactionTestCase):
 
         with pytest.raises(ConstraintConflict) as caught, transaction.atomic():
             Tag.objects.create(slug="x")
-            Account.objects.create(pk=1000, name="carl")
+            Account.objects.create(pk=far_key(), name="carl")
             client.propose = late
         assert isinstance(caught.value, IntegrityError)
         # The winner is seen by whoever asks next, as get_or_create() does.

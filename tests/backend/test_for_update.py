@@ -7,7 +7,7 @@ from django.db import connection, transaction
 from django.test import TransactionTestCase
 
 from raftdjango.exceptions import TransactionConflict
-from tests.backend.helpers import elsewhere, entries, kinds
+from tests.backend.helpers import elsewhere, entries, far_key, kinds
 from tests.backend.models import Account, Booking
 from tests.backend.test_autocommit import before_each
 
@@ -72,13 +72,15 @@ class TestForUpdate(TransactionTestCase):
 
     def test_rows_that_are_absent_must_stay_absent(self) -> None:
         replication = connection.replication
-        with before_each("propose", lambda call: elsewhere(self.create_carl)):
-            with pytest.raises(TransactionConflict), transaction.atomic():
-                replication.lock_for_update("backend_account", [(1000,)])
-                Booking.objects.create(account=self.bob)
+        key = far_key()
 
-    def create_carl(self) -> None:
-        Account.objects.create(pk=1000, name="carl")
+        def create_carl() -> None:
+            Account.objects.create(pk=key, name="carl")
+
+        with before_each("propose", lambda call: elsewhere(create_carl)):
+            with pytest.raises(TransactionConflict), transaction.atomic():
+                replication.lock_for_update("backend_account", [(key,)])
+                Booking.objects.create(account=self.bob)
 
     def test_a_savepoint_that_is_undone_keeps_the_rows_read_before_it(self) -> None:
         with entries() as found, transaction.atomic():

@@ -9,7 +9,7 @@ from django.db import IntegrityError, connection, transaction
 from django.test import TestCase
 
 from raftdjango.writeset import decode_command
-from tests.backend.helpers import kinds, raw
+from tests.backend.helpers import far_key, kinds, raw
 from tests.backend.models import Account, Booking, Tag
 
 
@@ -135,10 +135,11 @@ class TestNested(TestCase):
         assert self.kinds() == [["Update"], ["Update"], ["Statement"], ["Update"]]
 
     def test_a_deferred_foreign_key_is_looked_at_when_the_test_ends(self) -> None:
-        Booking.objects.create(pk=1, account_id=404)
+        key = far_key()
+        Booking.objects.create(pk=1, account_id=key)
         with pytest.raises(IntegrityError):
             connection.check_constraints()
-        Account.objects.create(pk=404, name="late")
+        Account.objects.create(pk=key, name="late")
         connection.check_constraints()
 
     def test_nothing_of_other_tests_is_left(self) -> None:

@@ -12,14 +12,15 @@ from django.contrib.auth.models import Group
 from django.db import IntegrityError, OperationalError, connections, transaction
 from django.db.transaction import TransactionManagementError
 
-from raftdjango import transaction as module
 from raftdjango.exceptions import (
     ClusterUnavailable,
     CommitUncertain,
     ConstraintConflict,
     TransactionConflict,
 )
-from raftdjango.transaction import atomic_retry
+from raftdjango.transaction import atomic_retry, waiting
+from raftdjango.transaction import retry as module
+from raftdjango.transaction.waiting import wait_applied
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -263,25 +264,25 @@ def test_the_next_run_waits_until_the_winner_shows(monkeypatch: pytest.MonkeyPat
         seen.append(next(applied))
         return seen[-1]
 
-    monkeypatch.setattr(module, "_applied_index", applied_index)
+    monkeypatch.setattr(waiting, "_applied_index", applied_index)
     retry(losing(1, TransactionConflict("another was first", log_index=7)))()
     assert seen == [3, 5, 6, 7]
 
 
 def test_waiting_for_the_winner_has_an_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_applied_index", lambda connection: 0)
-    assert not module.wait_applied(connections["plain"], 1, 0.01)
+    monkeypatch.setattr(waiting, "_applied_index", lambda connection: 0)
+    assert not wait_applied(connections["plain"], 1, 0.01)
 
 
 def test_how_far_the_database_is_applied_is_read_from_it() -> None:
     connection = connections["plain"]
-    assert module.wait_applied(connection, 10**9, 0), "not replicated: nothing to wait for"
+    assert wait_applied(connection, 10**9, 0), "not replicated: nothing to wait for"
     with connection.cursor() as cursor:
         cursor.execute("CREATE TABLE raftdjango_state (id INTEGER PRIMARY KEY, applied_index INT)")
         cursor.execute("INSERT INTO raftdjango_state VALUES (1, 7)")
     try:
-        assert module.wait_applied(connection, 7, 0)
-        assert not module.wait_applied(connection, 8, 0)
+        assert wait_applied(connection, 7, 0)
+        assert not wait_applied(connection, 8, 0)
     finally:
         with connection.cursor() as cursor:
             cursor.execute("DROP TABLE raftdjango_state")

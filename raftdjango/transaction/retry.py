@@ -9,7 +9,6 @@ from __future__ import annotations
 import functools
 import inspect
 import random
-import sqlite3
 import time
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar, overload
 
@@ -17,6 +16,7 @@ from asgiref.sync import iscoroutinefunction
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
 
 from raftdjango.exceptions import TransactionConflict
+from raftdjango.transaction.waiting import wait_applied
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -151,30 +151,6 @@ def _prepare_next(
     replication = getattr(connection, "replication", None)
     if conflict.stale_read and replication is not None:
         replication.begin_immediate_once()
-
-
-def wait_applied(connection: BaseDatabaseWrapper, log_index: int, timeout_s: float) -> bool:
-    """Wait until the local database has been applied up to `log_index`; False at the deadline."""
-    deadline = time.monotonic() + timeout_s
-    pause = 0.000_5
-    while _applied_index(connection) < log_index:
-        if time.monotonic() >= deadline:
-            return False
-        time.sleep(pause)
-        pause = min(pause * 2, 0.02)
-    return True
-
-
-def _applied_index(connection: BaseDatabaseWrapper) -> float:
-    # On the raw connection: nobody's query log or execute wrapper is concerned.
-    connection.ensure_connection()
-    try:
-        rows = connection.connection.execute(
-            "SELECT applied_index FROM raftdjango_state"
-        ).fetchall()
-    except sqlite3.Error:
-        return float("inf")  # Not a replicated database (yet): nothing to wait for.
-    return rows[0][0] if rows else float("inf")
 
 
 def _name(function: Callable[..., Any]) -> str:

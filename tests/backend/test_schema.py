@@ -11,7 +11,7 @@ from django.test import TransactionTestCase
 
 from raftdjango.exceptions import NotReplicable, TransactionConflict
 from raftdjango.writeset import Insert, Statement
-from tests.backend.helpers import elsewhere, entries, kinds, raw
+from tests.backend.helpers import elsewhere, entries, far_key, kinds, raw
 from tests.backend.models import Account
 
 
@@ -224,8 +224,9 @@ class TestStatements(TransactionTestCase):
 
     def test_sequences_in_raw_sql(self) -> None:
         Account.objects.create(name="x")
-        raw("UPDATE sqlite_sequence SET seq = 9000 WHERE name = 'backend_account'")
-        assert Account.objects.create(name="y").pk == 9001
+        key = far_key()
+        raw("UPDATE sqlite_sequence SET seq = %s WHERE name = 'backend_account'", [key])
+        assert Account.objects.create(name="y").pk == key + 1
 
     def test_statistics_and_indexes_are_made_anew_on_every_node(self) -> None:
         """As statements, for what ANALYZE writes is part of the file that is to be equal everywhere."""

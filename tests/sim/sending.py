@@ -48,7 +48,11 @@ class Sending:
         """Get hold of the snapshot, which may be gone when it can be sent."""
         machine, meta = self.machine, effect.message.meta
         self.world.before_sending(machine)
-        stored = machine.shelf.find(meta)
+        stored, newest = machine.shelf.find(meta), machine.shelf.newest
+        if stored is None and newest is not None and newest.index > meta.index:
+            # Newer ones pushed it out, of which no crash let the core be told.
+            self.world.coverage["snapshot that newer ones had replaced"] += 1
+            machine.shelf.lost = True
         if stored is None and not machine.shelf.lost:
             raise Violation(f"{machine.id} is to send {meta} and has not kept it")
         content = None

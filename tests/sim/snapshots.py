@@ -28,11 +28,15 @@ class Snapshots:
     def begin(self) -> None:
         """The machine has started: tell what is there, and mend what is not."""
         machine, core = self.machine, self.machine.core
-        newest, known = machine.shelf.newest, machine.log.snapshot
+        known = machine.log.snapshot
         covered = known.index if known is not None else 0
-        if newest is not None and covered < newest.index <= machine.state.index:
+        # A state that has survived in part may be older than the newest.
+        kept = [
+            each.meta for each in machine.shelf.stored if each.meta.index <= machine.state.index
+        ]
+        if kept and covered < kept[-1].index:
             self.world.coverage["snapshot told of at a start"] += 1
-            core.snapshot_taken(newest, machine.clock.local_ms())
+            core.snapshot_taken(kept[-1], machine.clock.local_ms())
         elif known is not None and machine.shelf.find(known) is None:
             self.take_soon()
         self._at_whim()

@@ -86,7 +86,8 @@ class FileShelf(Shelf):
         self.lost = False
 
     def put_at_crash(self, rng: random.Random, meta: SnapshotMeta, content: bytes) -> None:
-        if self.disk.error is not None:
+        if self.disk.error is not None or meta.index in self.flipped:
+            # In place of a damaged one: then nobody could say whether it still is.
             return
         self.disk.files.error = None
         self._ever[meta] = content

@@ -97,8 +97,9 @@ class Shelf:
 
     @property
     def damaged(self) -> bool:
+        """Whether something cannot be counted on, or could not and has not been replaced."""
         coming = self.unfinished is not None and self.unfinished.flipped
-        return coming or any(one.damaged for one in self.stored)
+        return coming or self.lost or any(one.damaged for one in self.stored)
 
     def find(self, meta: SnapshotMeta) -> Stored | None:
         """The one that stands for this."""

@@ -42,6 +42,7 @@ from raftcore.errors import (
     NotLeader,
     ProposalRefused,
     RaftError,
+    Refused,
     TransferRefused,
 )
 from raftcore.messages import Message, Snapshot
@@ -88,6 +89,7 @@ __all__ = [
     "ReadReady",
     "ReadRefusal",
     "ReadRefused",
+    "Refused",
     "Remove",
     "Role",
     "RoleChanged",

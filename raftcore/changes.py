@@ -13,7 +13,7 @@ from enum import Enum
 
 from raftcore import quorum
 from raftcore.errors import ChangeRefused
-from raftcore.types import Membership, NodeId
+from raftcore.types import Membership, NodeId, is_node_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,12 +80,7 @@ def changed(
     caught_up: Callable[[NodeId], bool],
 ) -> Membership:
     """The membership to append; of one that is not joint.  Raises `ChangeRefused`."""
-    if not changes:
-        raise ChangeRefused("no change", "No change was asked for.")
-    ids = [change.id for change in changes]
-    for name in ids:
-        if ids.count(name) > 1:
-            raise ChangeRefused("duplicate", f"{name!r} is named by more than one change.")
+    _check_named(changes)
     target = membership
     for change in changes:
         target = _with(target, change, caught_up)
@@ -102,6 +97,24 @@ def changed(
         auto_leave=mode is not JointMode.EXPLICIT,
         removed=target.removed - membership.voters,
     )
+
+
+def _check_named(changes: Sequence[Change]) -> None:
+    if not changes:
+        raise ChangeRefused("no change", "No change was asked for; name at least one.")
+    for change in changes:
+        if not isinstance(change, Change):
+            raise TypeError(f"{change!r} is no change of a membership.")
+        if not is_node_id(change.id):
+            raise ChangeRefused(
+                "bad id", f"{change.id!r} is no node id: take a text of 1 to 255 characters."
+            )
+    ids = [change.id for change in changes]
+    for name in ids:
+        if ids.count(name) > 1:
+            raise ChangeRefused(
+                "duplicate", f"{name!r} is named by more than one change; name it once."
+            )
 
 
 def left(membership: Membership) -> Membership:
@@ -130,7 +143,9 @@ def _with(
             return replace(membership, voters=voters | one, learners=learners - one)
         case Demote():
             if name not in voters:
-                raise ChangeRefused("unknown", f"{name!r} is not a voter of this cluster.")
+                raise ChangeRefused(
+                    "unknown", f"{name!r} is not a voter of this cluster; name one."
+                )
             return replace(membership, voters=voters - one, learners=learners | one)
     _check_known(membership, name)
     return replace(
@@ -144,7 +159,7 @@ def _with(
 
 def _check_new(membership: Membership, name: NodeId) -> None:
     if name in membership.members:
-        raise ChangeRefused("known", f"{name!r} is a member of this cluster already.")
+        raise ChangeRefused("known", f"{name!r} is a member already; there is nothing to do.")
     if name in membership.removed:
         raise ChangeRefused(
             "removed",
@@ -155,7 +170,7 @@ def _check_new(membership: Membership, name: NodeId) -> None:
 
 def _check_known(membership: Membership, name: NodeId) -> None:
     if name not in membership.members:
-        raise ChangeRefused("unknown", f"{name!r} is not a member of this cluster.")
+        raise ChangeRefused("unknown", f"{name!r} is not a member of this cluster; name one.")
 
 
 def _check_learner(
@@ -163,14 +178,16 @@ def _check_learner(
 ) -> None:
     name = change.id
     if name in membership.voters:
-        raise ChangeRefused("known", f"{name!r} is a voter of this cluster already.")
+        raise ChangeRefused("known", f"{name!r} is a voter already; there is nothing to do.")
     if name in membership.removed:
         _check_new(membership, name)
     if isinstance(change, Promote):
         _check_known(membership, name)
     elif name in membership.learners and change.witness is not (name in membership.witnesses):
         kind = "a witness" if name in membership.witnesses else "no witness"
-        raise ChangeRefused("witnesses", f"{name!r} was added as {kind} and stays that for ever.")
+        raise ChangeRefused(
+            "witnesses", f"{name!r} was added as {kind} and stays that; ask for that."
+        )
     if name not in membership.learners or not caught_up(name):
         raise ChangeRefused(
             "not caught up",
@@ -181,11 +198,13 @@ def _check_learner(
 
 def _check_voters(target: Membership) -> None:
     if not target.voters:
-        raise ChangeRefused("no voters", "Nobody would be left to vote.")
+        raise ChangeRefused(
+            "no voters", "Nobody would be left to vote; make somebody else a voter first."
+        )
     witnesses = target.voters & target.witnesses
     if len(witnesses) >= quorum.majority(len(target.voters)):
         raise ChangeRefused(
             "witnesses",
-            "Witnesses would be a majority of the voters: what they agreed upon would be known to "
-            "nobody.",
+            "Witnesses would be a majority of the voters, and what they agreed upon be known to "
+            "nobody: have more voters with data than witnesses.",
         )

@@ -19,9 +19,15 @@ from google.protobuf.message import Message as ProtobufMessage
 from raftcore import messages as m
 from raftcore.errors import Malformed
 from raftcore.proto import raft_pb2 as pb
-from raftcore.types import Entry, EntryKind, Membership, NodeId, SnapshotMeta
+from raftcore.types import (
+    NODE_ID_CHARACTERS_MAX,
+    Entry,
+    EntryKind,
+    Membership,
+    NodeId,
+    SnapshotMeta,
+)
 
-NODE_ID_CHARACTERS_MAX = 255
 NUMBER_MAX = 2**63 - 1
 """SQLite's largest integer: every index, term and time fits a column."""
 

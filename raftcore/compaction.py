@@ -60,7 +60,10 @@ def ask(node: Node) -> None:
 def taken(node: Node, meta: SnapshotMeta) -> None:
     """The driver has a snapshot, durable."""
     if not node.config.snapshots:
-        raise ValueError("A snapshot was taken, but Config.snapshots is off.")
+        raise ValueError(
+            "A snapshot was taken, but Config.snapshots is off. Switch it on: once a log was "
+            "compacted, it has to stay on."
+        )
     node.compaction.asked = False
     if meta.index <= node.log.snapshot_index:
         # A newer one has been installed meanwhile, or this one was told of already.

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
-from raftcore.types import NodeId
+from raftcore.types import NodeId, is_node_id
 
 MIB = 1024 * 1024
+
+_TYPES: dict[object, tuple[type, ...]] = {"int": (int,), "bool": (bool,), "float": (int, float)}
+"""Of settings, by their annotation."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +50,8 @@ class Config:
 
     priority: int = 1
     """How much this node should lead: of several, one with a higher priority campaigns sooner, and
-    a leader hands over to it.  With 0 it stands only when nobody has led for several election timeouts: as
-    long as it votes, its log may be the one without which nobody can be elected."""
+    a leader hands over to it.  With 0 it stands only when nobody has led for several election
+    timeouts: as long as it votes, its log may be the one without which nobody can be elected."""
 
     witness: bool = False
     """This node keeps no data and never leads: it votes, and knows what was agreed by index and
@@ -78,7 +81,8 @@ class Config:
 
     snapshots: bool = False
     """The driver keeps snapshots (paper §7): it is asked to take, send and install them.  Without,
-    the log is never compacted."""
+    the log is never compacted.  On for every member or for none; and once on, for ever: what was
+    compacted cannot be sent as entries."""
 
     snapshot_log_bytes: int = 64 * MIB
     """A snapshot is asked for when what was applied since the last one counts for more than this.
@@ -89,8 +93,12 @@ class Config:
     gets entries and not the whole state."""
 
     def __post_init__(self) -> None:
-        if not self.node_id:
-            raise ValueError("node_id is empty")
+        if not is_node_id(self.node_id):
+            raise ValueError(f"node_id ({self.node_id!r}) is no text of 1 to 255 characters")
+        for field in fields(self)[1:]:
+            value = getattr(self, field.name)
+            if type(value) not in _TYPES[field.type]:
+                raise TypeError(f"{field.name} ({value!r}) has to be {field.type}")
         if not 0 < self.heartbeat_ms * 2 <= self.election_timeout_ms:
             raise ValueError(
                 f"heartbeat_ms ({self.heartbeat_ms}) must be positive and at most half of "

@@ -91,9 +91,11 @@ class RaftCore:
     ) -> None:
         """Start from what is on disk: `log`, `hard_state`, and how far the state machine has come.
 
-        `bootstrap` is the membership while the log holds none.  Times are of one monotonic clock.
+        `bootstrap` is the membership while the log holds none; where it has no voters either, the
+        node waits until it is added.  Times are of one monotonic clock.
         `trace` is told everything that happens (`raftcore.trace`).
         """
+        _check_time(now_ms)
         if trace is not None:
             log, rng = recording.begin(
                 trace,
@@ -190,8 +192,11 @@ class RaftCore:
 
     def receive(self, message: Message, now_ms: int) -> None:
         """A message from a peer, in any order, once, twice or late."""
+        handle = _HANDLERS.get(type(message))
+        if handle is None:
+            raise TypeError(f"{message!r} is no message: bytes are for codec.decode_message.")
         self._advance(now_ms)
-        _HANDLERS[type(message)](self._node, message)
+        handle(self._node, message)
 
     def next_timer(self) -> int | None:
         """When `handle_timer` wants to be called, unless another input changes it."""
@@ -227,6 +232,8 @@ class RaftCore:
         brings the same index with another term.  Raises `NotLeader` and `ProposalRefused`; then
         nothing was appended.
         """
+        if not isinstance(data, bytes):
+            raise TypeError(f"A command is bytes, not {type(data).__name__}.")
         self._advance(now_ms)
         return leader.propose(self._node, data)
 
@@ -342,6 +349,13 @@ class RaftCore:
         return effects
 
     def _advance(self, now_ms: int) -> None:
+        _check_time(now_ms)
         # Time never runs backwards here, whatever the driver says: stamps depend on it.
         if now_ms > self._node.now_ms:
             self._node.now_ms = now_ms
+
+
+def _check_time(now_ms: int) -> None:
+    # A fraction would go into entries, and fail only where they are written.
+    if not isinstance(now_ms, int):
+        raise TypeError(f"A time is an integer of milliseconds, not {now_ms!r}.")

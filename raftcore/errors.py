@@ -1,8 +1,10 @@
 """Everything that the core raises, by whose fault it is.
 
-The caller's: `NotLeader`, `ProposalRefused`, `TransferRefused`, `ChangeRefused`; nothing has
-happened, and each says what to do instead.  The sender's: `Malformed`.  Nobody's that can be named from here:
-`InvariantViolation`, a promise of the protocol seen broken; the node has to stop.
+The caller's: `Refused`, of which `NotLeader`, `ProposalRefused`, `TransferRefused` and
+`ChangeRefused` are; nothing has happened, and the text says what to do.  So it is with the
+`TypeError` and `ValueError` of an argument that is none.  The sender's: `Malformed`.  Nobody's that
+can be named from here: `InvariantViolation`, a promise of the protocol seen broken; the node has to
+stop.
 """
 
 from __future__ import annotations
@@ -16,7 +18,11 @@ class RaftError(Exception):
     """Base of all errors of `raftcore`."""
 
 
-class NotLeader(RaftError):
+class Refused(RaftError):
+    """What was asked for is not done.  Nothing has happened, and it may be asked for again."""
+
+
+class NotLeader(Refused):
     """Only the leader can do this; nothing was appended."""
 
     def __init__(self, leader: NodeId | None) -> None:
@@ -26,8 +32,8 @@ class NotLeader(RaftError):
         super().__init__(f"This node is not the leader; {known}.")
 
 
-class ProposalRefused(RaftError):
-    """The leader does not take this proposal now; nothing was appended and a retry is safe."""
+class ProposalRefused(Refused):
+    """The leader does not take this proposal now."""
 
     def __init__(self, reason: Literal["busy", "transferring"]) -> None:
         self.reason = reason
@@ -38,8 +44,8 @@ class ProposalRefused(RaftError):
         )
 
 
-class TransferRefused(RaftError):
-    """Leadership cannot be handed over in the way asked for; nothing has changed."""
+class TransferRefused(Refused):
+    """Leadership cannot be handed over in the way asked for."""
 
     def __init__(
         self,
@@ -50,11 +56,11 @@ class TransferRefused(RaftError):
         self.reason = reason
         super().__init__(
             {
-                "not a voter": f"{to!r} is not a voter of this cluster.",
-                "itself": f"{to!r} is the leader already.",
-                "witness": f"{to!r} is a witness: it has no data to lead with.",
-                "snapshot": f"{to!r} is being sent a snapshot: it is far behind.",
-                "nobody": "No other voter is in contact with the leader.",
+                "not a voter": f"{to!r} is not a voter of this cluster; name one.",
+                "itself": f"{to!r} is the leader already; there is nothing to do.",
+                "witness": f"{to!r} is a witness and has no data to lead with; name another one.",
+                "snapshot": f"{to!r} is being sent a snapshot; try again once it has it.",
+                "nobody": "No other voter is in contact with the leader; try again when one is.",
             }[reason]
         )
 
@@ -65,6 +71,7 @@ ChangeRefusal = Literal[
     "nothing committed",
     "outdated",
     "no change",
+    "bad id",
     "duplicate",
     "unknown",
     "known",
@@ -76,8 +83,8 @@ ChangeRefusal = Literal[
 ]
 
 
-class ChangeRefused(RaftError):
-    """The membership cannot be changed in the way asked for; nothing has changed."""
+class ChangeRefused(Refused):
+    """The membership cannot be changed in the way asked for."""
 
     def __init__(self, reason: ChangeRefusal, text: str) -> None:
         self.reason = reason

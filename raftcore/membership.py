@@ -37,6 +37,8 @@ class MembershipHistory:
         for index in reader.membership_indexes():
             if index > covered:
                 history.append(reader.entries(index, index, 1)[0])
+        if not history.index:
+            _check_first(history.current)
         return history
 
     @classmethod
@@ -76,3 +78,14 @@ class MembershipHistory:
         """Forget what was in force before this place."""
         while len(self._history) > 1 and self._history[1][0] <= index:
             del self._history[0]
+
+
+def _check_first(membership: Membership) -> None:
+    """Of one that nobody has agreed upon: whoever wrote it may have made a mistake.
+
+    Without voters it is right: such a node waits until somebody has added it.
+    """
+    if both := membership.voters & membership.learners:
+        raise ValueError(f"Voters and learners at once: {', '.join(sorted(both))}.")
+    if strangers := membership.witnesses - membership.members:
+        raise ValueError(f"Witnesses, but no members: {', '.join(sorted(strangers))}.")

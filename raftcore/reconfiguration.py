@@ -26,7 +26,7 @@ def change(
     leading = _ready(node, based_on)
     if node.membership.joint:
         raise ChangeRefused(
-            "in progress", "A joint configuration is in force; it has to be left first."
+            "in progress", "A joint configuration is in force; ask again when it is left."
         )
 
     def caught_up(member: NodeId) -> bool:
@@ -40,7 +40,9 @@ def leave_joint(node: Node) -> tuple[int, int]:
     """Append the membership that follows the joint configuration; (index, term) of its entry."""
     leading = _ready(node, None)
     if not node.membership.joint:
-        raise ChangeRefused("not joint", "No joint configuration is in force.")
+        raise ChangeRefused(
+            "not joint", "No joint configuration is in force; there is nothing to do."
+        )
     return _append(node, leading, changes.left(node.membership))
 
 
@@ -71,18 +73,21 @@ def _ready(node: Node, based_on: int | None) -> Leading:
     if leading is None:
         raise NotLeader(node.leader)
     if leading.transfer is not None:
-        raise ChangeRefused("transferring", "Leadership is being handed over.")
+        raise ChangeRefused("transferring", "Leadership is being handed over; ask the new leader.")
     if log.term(log.commit_index) != node.current_term:
         raise ChangeRefused(
-            "nothing committed", "This leader has not committed an entry of its own term yet."
+            "nothing committed",
+            "This leader has not committed an entry of its own term yet; ask again when it has.",
         )
     if log.membership_index > log.commit_index:
-        raise ChangeRefused("in progress", "The change before this one is not committed yet.")
+        raise ChangeRefused(
+            "in progress", "The change before is not committed; ask again when it is."
+        )
     if based_on is not None and based_on != log.membership_index:
         raise ChangeRefused(
             "outdated",
             f"The membership was changed by entry {log.membership_index}; what was asked for is "
-            f"based on that of entry {based_on}.",
+            f"based on that of entry {based_on}. Look again, and ask for what is still wanted.",
         )
     return leading
 

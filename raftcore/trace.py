@@ -66,10 +66,18 @@ class TraceWriter:
 
 
 def read(lines: Iterable[str]) -> Iterator[Event]:
-    """The events that a `TraceWriter` wrote."""
+    """The events that a `TraceWriter` wrote; without a last line that it did not get to finish."""
+    unfinished: TraceError | None = None
     for number, line in enumerate(lines, 1):
+        if unfinished is not None:
+            raise unfinished
         try:
-            event = decode(json.loads(line))
+            value = json.loads(line)
+        except ValueError as error:
+            unfinished = TraceError(f"Line {number} is no event: {error}")
+            continue
+        try:
+            event = decode(value)
         except (ValueError, KeyError, TypeError) as error:
             raise TraceError(f"Line {number} is no event: {error}") from error
         if not isinstance(event, Event):

@@ -6,11 +6,23 @@ Raft paper (Ongaro and Ousterhout, 2014).
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import IntEnum
 
 NodeId = str
 """A member's name, unique for the life of the cluster and never reused (thesis §4.1)."""
+
+NODE_ID_CHARACTERS_MAX = 255
+_SURROGATES = re.compile("[\ud800-\udfff]")
+"""Half characters, which have no bytes in UTF-8."""
+
+
+def is_node_id(value: object) -> bool:
+    """Whether a member may be called this: a text of 1 to 255 characters."""
+    if not isinstance(value, str) or not 0 < len(value) <= NODE_ID_CHARACTERS_MAX:
+        return False
+    return _SURROGATES.search(value) is None
 
 
 class Role(IntEnum):
@@ -78,6 +90,21 @@ class Membership:
     """The leader leaves the joint configuration by itself as soon as it is committed."""
     removed: frozenset[NodeId] = frozenset()
     """Who took part once.  They are never let in again: an id stands for one log and one vote."""
+
+    def __post_init__(self) -> None:
+        for ids in (
+            self.voters,
+            self.learners,
+            self.voters_outgoing,
+            self.learners_next,
+            self.witnesses,
+            self.removed,
+        ):
+            if not isinstance(ids, frozenset):
+                raise TypeError(f"A membership is made of frozensets of node ids, not of {ids!r}.")
+            for name in ids:
+                if not is_node_id(name):
+                    raise ValueError(f"{name!r} is no node id: a text of 1 to 255 characters.")
 
     @property
     def joint(self) -> bool:

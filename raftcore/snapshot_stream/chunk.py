@@ -12,11 +12,11 @@ from enum import IntEnum
 
 from google.protobuf.message import DecodeError
 
-from raftcore.codec import NODE_ID_CHARACTERS_MAX, NUMBER_MAX, decode_message, encode_message
+from raftcore.codec import NUMBER_MAX, decode_message, encode_message
 from raftcore.errors import Malformed
 from raftcore.messages import Snapshot
 from raftcore.proto import stream_pb2 as pb
-from raftcore.types import NodeId
+from raftcore.types import NODE_ID_CHARACTERS_MAX, NodeId
 
 SHA256_BYTES = 32
 

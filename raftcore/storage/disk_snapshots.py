@@ -56,9 +56,11 @@ _END_BYTES_MAX = 1 << 24
 class DiskSnapshots:
     """A `SnapshotStore` on disk."""
 
-    def __init__(self, folder: Path, *, keep: int = KEEP, disk: Disk | None = None) -> None:
+    def __init__(
+        self, folder: str | os.PathLike[str], *, keep: int = KEEP, disk: Disk | None = None
+    ) -> None:
         """Open the store in `folder`, or begin one; raises `SnapshotFailed`."""
-        self.folder = folder
+        self.folder = folder = Path(folder)
         self._keep = check_keep(keep)
         self._disk = Disk() if disk is None else disk
         self._committing = threading.Lock()
@@ -102,13 +104,13 @@ class DiskSnapshots:
         except OSError as error:
             raise snapshot_failed(self.folder, "Beginning", error) from error
 
-    def adopt(self, meta: SnapshotMeta, path: Path) -> SnapshotMeta:
+    def adopt(self, meta: SnapshotMeta, path: str | os.PathLike[str]) -> SnapshotMeta:
         """Make a snapshot of a file, which must be on the same file system; it is gone afterwards.
 
         What the state machine writes by its own means need not be copied then.
         """
         try:
-            writer = _FileWriter(self, meta, path, io.FileIO(path, "r+"), self._disk)
+            writer = _FileWriter(self, meta, Path(path), io.FileIO(path, "r+"), self._disk)
         except OSError as error:
             raise snapshot_failed(self.folder, "Adopting", error) from error
         writer.take_in()

@@ -102,4 +102,4 @@ def advice(error: OSError) -> str:
         return "Raise this process's limit for the size of a file and start the node again."
     if error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
         return "Make the folder writable for this user and start the node again."
-    return "Check the disk and start the node again; what was acknowledged is on its peers too."
+    return "Check the disk and start the node again: it goes on from what is there."

@@ -85,14 +85,19 @@ class SnapshotStore(Protocol):
 
 
 def starting_point(
-    store: SnapshotStore, log: LogReader
+    store: SnapshotStore, log: LogReader, *, witness: bool = False
 ) -> tuple[SnapshotMeta | None, list[SnapshotDamaged]]:
     """The snapshot that a state machine starts from, and damaged ones that were passed over.
 
     It is the newest one that is whole.  An older one does where the log holds all that follows it,
     and none where the log goes back to the first entry.  Raises `SnapshotDamaged`, or
     `SnapshotMissing`, where there would be a gap.  What it gives is then for `starting.align`.
+    Of the damaged ones an operator wants to know: the disk is to be checked.
+
+    A witness has no state and keeps no snapshots: where its log begins, that is all there is.
     """
+    if witness:
+        return log.snapshot, []
     damaged = []
     try:
         store.latest()

@@ -14,6 +14,7 @@ is in nobody's way.
 from __future__ import annotations
 
 import io
+import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -82,7 +83,7 @@ class WriteAheadLog:
     @classmethod
     def open(
         cls,
-        folder: Path,
+        folder: str | os.PathLike[str],
         *,
         segment_bytes: int = SEGMENT_BYTES,
         disk: Disk | None = None,
@@ -92,6 +93,7 @@ class WriteAheadLog:
 
         Raises `LogDamaged`, `LogLocked`, `LogVersionUnknown`, and `LogFailed` where the disk refuses.
         """
+        folder = Path(folder)
         disk = Disk() if disk is None else disk
         segments = SegmentFolder(folder, disk, segment_bytes, prepare_ahead=prepare_ahead)
         try:

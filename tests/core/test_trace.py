@@ -151,6 +151,20 @@ def test_a_process_that_died_in_the_middle_of_an_input_can_be_replayed():
         replay(tape[: made - 1])
 
 
+def test_a_last_line_that_was_not_finished_is_left_out():
+    tape = Tape("a")
+    leader(trace=tape.trace)
+    text = "".join(tape)
+    start = text.rindex("\n", 0, -1) + 1
+    for end in range(start, len(text)):
+        assert len(list(read(text[:end].splitlines()))) == len(tape) - (end < len(text) - 1)
+        replay(text[:end].splitlines())
+    lines = text.splitlines()
+    lines[-2] = lines[-2][:-1]
+    with pytest.raises(TraceError, match=f"Line {len(lines) - 1} is no event"):
+        replay(lines)
+
+
 def test_what_is_looked_at_only_has_no_trace():
     tape = Tape("a")
     node = member(trace=tape.trace)

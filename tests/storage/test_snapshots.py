@@ -216,3 +216,11 @@ def test_a_start_takes_the_newest_unless_the_log_has_a_gap_behind_it(store: Snap
     point, _ = starting_point(store, log)
     assert point is not None
     assert point.index == 30
+
+
+def test_a_witness_starts_where_its_log_begins(store: SnapshotStore) -> None:
+    log = MemoryLog()
+    assert starting_point(store, log, witness=True) == (None, [])
+    log.append(None, run(1, 10))
+    log.compact(snapshot(6), 5)
+    assert starting_point(store, log, witness=True) == (snapshot(6), [])

@@ -5,8 +5,8 @@ Nothing but the standard library and protobuf is needed; `docs/raftcore.md` is t
 Here is what every driver needs: `RaftCore`, its settings, inputs, effects, errors, and `align` for
 the start.  Beside it `raftcore.effects` says what a driver has to do, `raftcore.codec` turns
 messages into bytes, `raftcore.storage` keeps log and snapshots on disk or in memory,
-`raftcore.snapshot_stream` brings a snapshot to another node in pieces, and `raftcore.trace` records a
-core and runs it again.
+`raftcore.snapshot_stream` brings a snapshot to another node in pieces, and `raftcore.trace` records
+a core and runs it again.
 """
 
 from raftcore.changes import (

@@ -1,25 +1,51 @@
 """What the core asks of its driver.  The driver's whole duty is in this page.
 
-1. Carry out effects in the order given; `Persist` effects are written in order, several at a time
-   if it likes, with one sync.
-2. After a `Persist` is durable, call `core.persisted(ticket)`.  Tickets rise by one.
-3. An effect with `after=ticket` must wait until that ticket is durable; 0 means at once.  This is
-   how a vote is never sent before it is on disk, while a leader's entries leave in parallel with
-   its own write (thesis §10.2.1).
-4. Once entries are in the state machine, call `core.applied(index)`.
-5. A failed write is final: stop.  Never retry a failed sync.
+A start:
 
-Snapshots are asked for only where `Config.snapshots` is on; then the driver keeps them, durable,
-before it tells of them, and the newest at all times:
+1. Open the log, and find the snapshot to start from: `storage.starting_point`, told if this is a
+   witness.  `align` lets the log begin behind it where the log does not continue it.
+2. Bring the state machine to that snapshot, if it is older.  A witness has neither.
+3. Make the core.  `hard_state` is the log's; `applied_index` is how far the state machine is, which
+   at a witness is the index of what (1) gave, or 0.
+4. Where `Config.snapshots` is on, call `core.snapshot_taken` with what (1) gave.
 
-6. On `TakeSnapshot`, keep a snapshot of the state machine, at its index or later, and call
-   `core.snapshot_taken`, or `core.snapshot_failed`.
-7. On `SendSnapshot`, bring its message and the snapshot that it names to that node by whatever
-   means, and call `core.snapshot_sent` when all of it is there, or when it is given up, as it may
-   be when `RoleChanged` says that this node leads no more.
-8. When a message and its snapshot have come in whole and the snapshot is durable, call
-   `core.snapshot_arrived`; what is not wanted may be thrown away.
-9. `Compact` and `InstallSnapshot` are writes to the log, in order with `Persist`.
+Then, input by input or for several at once, call `core.take_effects` until it gives none, and carry
+them out in the order given:
+
+5. `Persist`, `Compact` and `InstallSnapshot` are writes to the log, in that order.  Several
+   `Persist` may share one sync, and `Compact` may go on beside them (`storage.LogStore`).
+6. Once a `Persist` or an `InstallSnapshot` is durable, call `core.persisted(ticket)`.  Tickets rise by
+   one, and one ticket confirms all before it.  A failed write is final: stop.  Never retry a failed
+   sync, and never call `persisted` before it has returned.
+7. An effect with `after=ticket` waits until that ticket is durable; 0 means at once.  This is how a
+   vote is never sent before it is on disk, while a leader's entries leave in parallel with its own
+   write (thesis §10.2.1).  Messages may be lost, doubled and reordered; in order is quickest.
+8. What came by a `Send` is for `core.receive`, what came by a `SendSnapshot` for
+   `core.snapshot_arrived`, whatever the message.
+9. Apply what an `Apply` brings, passing over what is no `EntryKind.COMMAND`, and call
+   `core.applied(index)`.  Each entry comes once per start.  Applying never fails: a command that is
+   wrong is so on every node, and is refused by its result.
+10. Each `core.read_index` gets one `ReadReady` or `ReadRefused`; from `ReadReady` on, the state machine as
+    it is then or later may be read.
+11. Tell whoever waits for a proposal: with the result, if an `Apply` brings its index with its term;
+    that it is lost, if with another term; that nothing is known, if its index is passed over by an
+    `InstallSnapshot`, from `skipped_from` on.
+
+Snapshots are asked for only where `Config.snapshots` is on, on every member and for ever; then the
+driver keeps them, durable, before it tells of them, and the newest at all times:
+
+12. On `TakeSnapshot`, keep a snapshot of the state machine, at its index or later, and call
+    `core.snapshot_taken`, or `core.snapshot_failed`.
+13. On `SendSnapshot`, bring its message and the snapshot that it names to that node by whatever
+    means, and call `core.snapshot_sent` when all of it is there, or when it is given up, as it may
+    be when `RoleChanged` says that this node leads no more.
+14. When a message and its snapshot have come in whole and the snapshot is durable, call
+    `core.snapshot_arrived`; what is not wanted may be thrown away.
+15. On `InstallSnapshot`, first the log, then the state machine, then `core.applied`; a witness, which
+    has no state, does the first and the last.  An `Apply` behind it is for afterwards.
+
+Errors: `Refused`, `TypeError` and `ValueError` out of an input are the caller's, and nothing has
+happened.  After any other the core must not be used any more, `InvariantViolation` first of all.
 """
 
 from __future__ import annotations
@@ -45,6 +71,8 @@ class Persist:
 
 @dataclass(frozen=True, slots=True)
 class Send:
+    """Bring a message to a member; it may be lost."""
+
     to: NodeId
     message: Message
     after: int
@@ -56,6 +84,7 @@ class Apply:
 
     entries: tuple[Entry, ...]
     after: int
+    """0: only what is durable here is handed out."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -156,7 +156,9 @@ class Progress:
         significant availability gap" (thesis §4.2.1).
         """
         if self.round_target and self.match_index >= self.round_target:
-            self._last_round_short = now_ms - self.round_since_ms < config.election_timeout_ms
+            short = now_ms - self.round_since_ms < config.election_timeout_ms
+            # Where nothing was written meanwhile, the round that would follow takes no time at all.
+            self._last_round_short = short or self.match_index >= last_index
             self.round_target = 0
         if not self.round_target and self.match_index < last_index:
             self.round_target, self.round_since_ms = last_index, now_ms

@@ -1,7 +1,7 @@
 """One node's state (paper, Figure 2, "State"), and the changes of role that everything shares.
 
-It decides nothing: what to do on which message or timer is in `election`, `follower`, `leader`,
-`authority` and `transfer`, which are functions over it.
+It decides nothing: what to do on which message or timer is in the modules that `core` calls, which
+are functions over it.
 """
 
 from __future__ import annotations

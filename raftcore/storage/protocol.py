@@ -1,7 +1,7 @@
 """What the core and its driver need of a log on disk.
 
-Reading is the core's (`LogReader`), writing the driver's (`LogStore`); both may happen on
-different threads, writing on one only.
+Reading is the core's (`LogReader`), writing the driver's (`LogStore`), which says which threads may do
+what.
 """
 
 from __future__ import annotations
@@ -48,7 +48,13 @@ class LogReader(Protocol):
 
 
 class LogStore(LogReader, Protocol):
-    """A log that survives crashes."""
+    """A log that survives crashes.
+
+    Threads: `append`, `sync` and `reset` are called by one thread at a time, the writer.  Reading is
+    for any thread, at any time.  `compact` is for any thread too, beside reading and writing, but
+    one at a time and not beside `reset`: a driver that has begun a `Compact` finishes it before it
+    carries out an `InstallSnapshot`.  `close` comes when all of that has ended.
+    """
 
     @property
     def hard_state(self) -> HardState:
@@ -76,7 +82,7 @@ class LogStore(LogReader, Protocol):
         """Make all that was appended durable.  After a failure every later call raises."""
 
     def has_room(self, data_bytes: int) -> bool:
-        """Whether entries with so much data go where there is room for them; else a sync takes longer."""
+        """Whether there is room for entries with so much data; else a sync takes longer."""
 
     def close(self) -> None:
         """Release files; nothing may be called afterwards."""

@@ -7,8 +7,8 @@ crash at any moment leaves either the old end of the log or the new one.
 What a snapshot covers goes by whole segments.  A small file, the base, says where the log begins;
 once that is durable the segments before it do not count, and are removed.
 
-One thread writes; any thread may read meanwhile, and one may compact: while it waits for the disk it
-is in nobody's way.
+Which thread may do what is said at `LogStore`.  While a compaction waits for the disk it is in
+nobody's way.
 """
 
 from __future__ import annotations
@@ -272,8 +272,7 @@ class WriteAheadLog:
     def compact(self, meta: SnapshotMeta, through: int) -> None:
         """Let entries up to `through` go; see `LogStore`.
 
-        It may be called on any thread, beside the one that writes.  What it makes durable is durable
-        when it returns.  Where it raises `LogNotCompacted` it can be tried again.
+        What it makes durable is durable when it returns.  Where it raises `LogNotCompacted` it can be tried again.
         """
         with self._beginning:
             self._check_alive()

@@ -413,6 +413,19 @@ def test_a_learner_becomes_a_voter_once_its_last_round_was_short():
     change(node, Promote("d"))
 
 
+def test_a_learner_that_holds_all_has_caught_up_however_long_that_took():
+    # Of an idle leader no other round would ever come.
+    node = leader()
+    change(node, AddLearner("d"))
+    acknowledge(node, "b")
+    for _ in range(9):
+        answer_heartbeat(node, "b")
+        node.tick()
+    assert refused(node, Promote("d")) == "not caught up"
+    acknowledge(node, "d", 2)
+    change(node, Promote("d"))
+
+
 def test_the_rounds_of_a_learner_that_falls_behind_again_are_not_short():
     node = with_learners()
     node.propose(b"x")

@@ -53,7 +53,7 @@ class Applying:
             self.bytes_since_snapshot += size
 
     def skip_to(self, index: int) -> None:
-        """A snapshot brings the state machine here: nothing up to `index` is handed out any more."""
+        """A snapshot brings the state machine here: nothing up to `index` is handed out."""
         self.offered_index = index
         self._batches.clear()
         self._bytes = 0

@@ -37,7 +37,7 @@ _Parsed = TypeVar("_Parsed", bound=ProtobufMessage)
 
 
 def encode_membership(membership: Membership) -> bytes:
-    """A membership as a MEMBERSHIP entry's data; the same membership always gives the same bytes."""
+    """A membership as a MEMBERSHIP entry's data; the same one always gives the same bytes."""
     return _membership_out(membership).SerializeToString()
 
 

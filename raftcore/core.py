@@ -6,6 +6,18 @@ part in memory.  The same inputs with the same random numbers give the same effe
 A driver gives every input as it comes, then takes the effects of them all at once: a thousand
 proposals and messages then are one write and one message to each follower.  What it has to do
 with effects is in `effects`.  `InvariantViolation` from any call means: stop this node.
+
+The way of a proposal, at a leader:
+
+1. `propose` -> `leader.propose` appends an entry to the log in memory, and returns its place.
+2. `take_effects` -> `leader.replicate` sends it to the followers, and `Node.take_writes` makes the
+   `Persist` of it: both travel at once.
+3. Followers take it in `follower.on_append_entries`, write it, and answer once that is durable.
+4. `persisted` here, `receive` -> `leader.on_append_entries_response` for each of them: both call
+   `leader.commit`, which raises the commit index once a majority of disks holds the entry.
+5. `take_effects` -> `Applying.take` hands it out in an `Apply`; followers learn the new commit
+   index with the next message and do the same.
+6. `applied`: it is in the state machine, and reads that waited for it may go on.
 """
 
 from __future__ import annotations
@@ -319,7 +331,7 @@ class RaftCore:
         snapshot_sending.sent(self._node, to, message, ok=ok)
 
     def snapshot_arrived(self, message: Snapshot, now_ms: int) -> bool:
-        """The message of a `SendSnapshot` and its snapshot have come in whole, and are durable here.
+        """The message of a `SendSnapshot` and its snapshot have come in whole and are durable.
 
         If it is wanted, an `InstallSnapshot` follows; otherwise the snapshot may be thrown away.
         """

@@ -14,9 +14,9 @@ them out in the order given:
 
 5. `Persist`, `Compact` and `InstallSnapshot` are writes to the log, in that order.  Several
    `Persist` may share one sync, and `Compact` may go on beside them (`storage.LogStore`).
-6. Once a `Persist` or an `InstallSnapshot` is durable, call `core.persisted(ticket)`.  Tickets rise by
-   one, and one ticket confirms all before it.  A failed write is final: stop.  Never retry a failed
-   sync, and never call `persisted` before it has returned.
+6. Once a `Persist` or an `InstallSnapshot` is durable, call `core.persisted(ticket)`.  Tickets rise
+   by one, and one ticket confirms all before it.  A failed write is final: stop.  Never retry a
+   failed sync, and never call `persisted` before it has returned.
 7. An effect with `after=ticket` waits until that ticket is durable; 0 means at once.  This is how a
    vote is never sent before it is on disk, while a leader's entries leave in parallel with its own
    write (thesis §10.2.1).  Messages may be lost, doubled and reordered; in order is quickest.
@@ -25,11 +25,11 @@ them out in the order given:
 9. Apply what an `Apply` brings, passing over what is no `EntryKind.COMMAND`, and call
    `core.applied(index)`.  Each entry comes once per start.  Applying never fails: a command that is
    wrong is so on every node, and is refused by its result.
-10. Each `core.read_index` gets one `ReadReady` or `ReadRefused`; from `ReadReady` on, the state machine as
-    it is then or later may be read.
-11. Tell whoever waits for a proposal: with the result, if an `Apply` brings its index with its term;
-    that it is lost, if with another term; that nothing is known, if its index is passed over by an
-    `InstallSnapshot`, from `skipped_from` on.
+10. Each `core.read_index` gets one `ReadReady` or `ReadRefused`; from `ReadReady` on, the state
+    machine as it is then or later may be read.
+11. Tell whoever waits for a proposal: with the result, if an `Apply` brings its index with its
+    term; that it is lost, if with another term; that nothing is known, if its index is passed over
+    by an `InstallSnapshot`, from `skipped_from` on.
 
 Snapshots are asked for only where `Config.snapshots` is on, on every member and for ever; then the
 driver keeps them, durable, before it tells of them, and the newest at all times:
@@ -41,8 +41,8 @@ driver keeps them, durable, before it tells of them, and the newest at all times
     be when `RoleChanged` says that this node leads no more.
 14. When a message and its snapshot have come in whole and the snapshot is durable, call
     `core.snapshot_arrived`; what is not wanted may be thrown away.
-15. On `InstallSnapshot`, first the log, then the state machine, then `core.applied`; a witness, which
-    has no state, does the first and the last.  An `Apply` behind it is for afterwards.
+15. On `InstallSnapshot`, first the log, then the state machine, then `core.applied`; a witness,
+    which has no state, does the first and the last.  An `Apply` behind it is for afterwards.
 
 Errors: `Refused`, `TypeError` and `ValueError` out of an input are the caller's, and nothing has
 happened.  After any other the core must not be used any more, `InvariantViolation` first of all.

@@ -3,8 +3,8 @@
 Below the tail entries are read from the `LogReader`; the tail itself is in memory and holds at
 least every entry that is not durable, not committed or not handed out to be applied, and beyond
 those a bounded number of recent ones.  Before the first entry stands a boundary: an entry that is
-covered by a snapshot and of which only the term is needed (paper §7).  What was ever committed is never cut off (State Machine
-Safety, paper §5.4.3): an attempt is an `InvariantViolation`.
+covered by a snapshot and of which only the term is needed (paper §7).  What was ever committed is
+never cut off (State Machine Safety, paper §5.4.3): an attempt is an `InvariantViolation`.
 """
 
 from __future__ import annotations
@@ -117,7 +117,7 @@ class RaftLog:
 
     @property
     def uncommitted_bytes(self) -> int:
-        """What waits to be committed.  Derived, so that it cannot go stale with a change of term."""
+        """What waits to be committed.  Derived, so that no change of term makes it stale."""
         committed = self.commit_index - self._tail_first
         return self._total - (self._ends[committed] if committed >= 0 else self._base)
 
@@ -236,9 +236,9 @@ class RaftLog:
         if index > self.last_index:
             raise InvariantViolation(
                 f"Told that {index} is committed, but this log ends at {self.last_index}: "
-                "this node has lost entries that it acknowledged. Its folder was wiped, or restored "
-                "from an older copy: bring the newer one back, or let the machine come back as a "
-                "new member, with a new node id and empty files."
+                "this node has lost entries that it acknowledged. Its folder was wiped, or "
+                "restored from an older copy: bring the newer one back, or let the machine come "
+                "back as a new member, with a new node id and empty files."
             )
         self.commit_index = max(self.commit_index, index)
 
@@ -268,7 +268,7 @@ class RaftLog:
         """
         if not through <= meta.index <= self.commit_index or self.term(meta.index) != meta.term:
             raise InvariantViolation(
-                f"{meta!r} is no snapshot of this log, which is committed up to {self.commit_index}."
+                f"{meta!r} is no snapshot of this log, committed up to {self.commit_index}."
             )
         self.snapshot = meta
         self._memberships.compact(meta.index)

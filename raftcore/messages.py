@@ -83,7 +83,7 @@ class AppendEntriesResponse:
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """An empty AppendEntries on a lane of its own: it keeps authority and never waits behind data."""
+    """An empty AppendEntries on a lane of its own: keeps authority, never waits behind data."""
 
     term: int
     leader: NodeId

@@ -2,8 +2,8 @@
 
 In PROBE the leader does not know where the logs agree: one message at a time finds out.  In
 REPLICATE it sends ahead optimistically ("pipelining", thesis §10.2.1), bounded by count and bytes,
-and falls back to PROBE when the follower refuses.  In SNAPSHOT the state itself is on its way (paper
-§7), and no entries are sent.
+and falls back to PROBE when the follower refuses.  In SNAPSHOT the state itself is on its way
+(paper §7), and no entries are sent.
 """
 
 from __future__ import annotations

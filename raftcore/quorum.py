@@ -31,6 +31,11 @@ def voters(membership: Membership) -> frozenset[NodeId]:
     return membership.voters | membership.voters_outgoing
 
 
+def halves(membership: Membership) -> list[frozenset[NodeId]]:
+    """The voters of each majority that is needed: two in a joint configuration."""
+    return [half for half in (membership.voters, membership.voters_outgoing) if half]
+
+
 def majority(size: int) -> int:
     """How many of so many are more than half."""
     return size // 2 + 1
@@ -38,21 +43,17 @@ def majority(size: int) -> int:
 
 def reached(membership: Membership, value_of: Callable[[NodeId], int]) -> int:
     """The greatest value that a quorum has reached: of match indexes, the index they all hold."""
-    return min(_majority_value(map(value_of, half)) for half in _halves(membership))
+    return min(_majority_value(map(value_of, half)) for half in halves(membership))
 
 
 def vote_result(membership: Membership, votes: Mapping[NodeId, bool]) -> VoteResult:
     """How the election stands with these votes, one per voter."""
-    results = [_half_result(half, votes) for half in _halves(membership)]
+    results = [_half_result(half, votes) for half in halves(membership)]
     if VoteResult.LOST in results:
         return VoteResult.LOST
     if VoteResult.PENDING in results:
         return VoteResult.PENDING
     return VoteResult.WON
-
-
-def _halves(membership: Membership) -> list[frozenset[NodeId]]:
-    return [half for half in (membership.voters, membership.voters_outgoing) if half]
 
 
 def _majority_value(values: Iterable[int]) -> int:

@@ -1,9 +1,9 @@
 """A follower that is brought up to date by a snapshot (paper §7, Figure 13).
 
-A snapshot holds committed entries only, so whoever sent it, and in whatever term, each of them is in
-the log of every later leader (Leader Completeness, §5.4.3): it may be installed when the term has
-moved on, and a transfer of hours is not lost to an election.  What is durable counts as ever: the
-answer leaves once the new log is on disk, and nothing is applied behind it before.
+A snapshot holds committed entries only, so whoever sent it, and in whatever term, each of them is
+in the log of every later leader (Leader Completeness, §5.4.3): it may be installed when the term
+has moved on, and a transfer of hours is not lost to an election.  What is durable counts as ever:
+the answer leaves once the new log is on disk, and nothing is applied behind it before.
 """
 
 from __future__ import annotations

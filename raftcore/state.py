@@ -76,7 +76,7 @@ class Leading:
     sessions: int = 0
     transfer: Transfer | None = None
     offered_ms: int = 0
-    """When leadership was last offered to a voter with a higher priority; at first, its beginning."""
+    """When leadership was last offered to a voter of higher priority; at first, its beginning."""
     offers: int = 0
     """How often, up to a bound."""
     agreed_next: int = 0

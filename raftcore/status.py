@@ -72,7 +72,7 @@ class Status:
     membership_pending: bool = False
     """A change is under way: not committed yet, or joint and not left yet."""
     joint: bool = False
-    """Two majorities are needed, of the voters that are not `joining` and of those not `leaving`."""
+    """Two majorities are needed: of the voters not `joining`, and of those not `leaving`."""
     removed: tuple[NodeId, ...] = ()
     """Who was a member once: these ids are never let in again."""
     transfer_to: NodeId | None = None

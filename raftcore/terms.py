@@ -70,7 +70,10 @@ class TermRuns:
         return self._terms[run - 1] if run else 0
 
     def last_at_most(self, index: int, term: int) -> int:
-        """The greatest index up to `index` whose term is at most `term`; the one before the log if none."""
+        """The greatest index up to `index` whose term is at most `term`.
+
+        The one before the log if there is none.
+        """
         run = bisect_right(self._terms, term)
         if run == len(self._terms):
             return index

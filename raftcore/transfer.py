@@ -37,7 +37,7 @@ def start(node: Node, to: NodeId | None) -> None:
 def proceed(
     node: Node, leading: Leading, member: NodeId, progress: Progress, *, again: bool = False
 ) -> None:
-    """Tell the target to campaign, once it holds the whole log; `again` if it may not have heard."""
+    """Tell the target to campaign, once it has the whole log; `again` if it may have missed it."""
     transfer = leading.transfer
     if transfer is None or transfer.to != member or (transfer.asked and not again):
         return

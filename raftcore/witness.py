@@ -5,13 +5,14 @@ voter mean: whoever it votes for has everything it knows to be agreed.  What it 
 data, so it never leads, and witnesses are never a majority (`changes`): of any majority one voter
 holds the data, and only one that holds all of it can be elected.
 
-Safe is not enough.  Had the witness been told of an entry that only the leader holds, and the leader
-died, then nobody who is left could win the witness's vote, for want of data that is on a dead
-machine.  So as long as the others that keep data are well, the witness learns of an entry only once
-they have agreed upon it without its voice, and any single failure leaves somebody who can lead.
-When they have not agreed for an election timeout, its voice is needed, and it is told of everything.
-From then until the one that fell silent has caught up, its partner must not fail: that would be the
-second failure, and nothing is lost by it, but nothing can be written until the partner is back.
+Safe is not enough.  Had the witness been told of an entry that only the leader holds, and the
+leader died, then nobody who is left could win the witness's vote, for want of data that is on a
+dead machine.  So as long as the others that keep data are well, the witness learns of an entry only
+once they have agreed upon it without its voice, and any single failure leaves somebody who can
+lead.  When they have not agreed for an election timeout, its voice is needed, and it is told of
+everything.  From then until the one that fell silent has caught up, its partner must not fail: that
+would be the second failure, and nothing is lost by it, but nothing can be written until the partner
+is back.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def check_start(log: RaftLog, node_id: NodeId, *, witness: bool) -> None:
     membership = log.membership
     if any(
         len(half & membership.witnesses) >= quorum.majority(len(half))
-        for half in _halves(membership)
+        for half in quorum.halves(membership)
     ):
         raise ValueError("Witnesses are a majority of the voters.")
     if node_id in membership.members and witness is not (node_id in membership.witnesses):
@@ -92,9 +93,5 @@ def limit(node: Node, leading: Leading) -> int:
 def _can_do_without(membership: Membership) -> bool:
     return all(
         len(half - membership.witnesses) >= quorum.majority(len(half))
-        for half in _halves(membership)
+        for half in quorum.halves(membership)
     )
-
-
-def _halves(membership: Membership) -> list[frozenset[NodeId]]:
-    return [half for half in (membership.voters, membership.voters_outgoing) if half]

@@ -31,7 +31,7 @@ class Writes:
         self.last_ticket = 0
         self._confirmed = 0
         self._state_ticket = 0
-        # Bounded by what the driver leaves unanswered; a leader's proposals are refused long before.
+        # Bounded by what the driver leaves unanswered; proposals are refused long before.
         self._pending: deque[_Write] = deque()
 
     def issue(self, last_index: int, *, with_state: bool, now_ms: int) -> int:

@@ -1,4 +1,4 @@
-"""Where a log begins that was compacted, or replaced by a snapshot: a small file beside the segments.
+"""Where a log begins that was compacted, or replaced by a snapshot: a file beside the segments.
 
 It is written whole under another name and renamed, so there is the old one or the new one.  The
 segments before the one that it names do not count any more, whether they are still there or not:

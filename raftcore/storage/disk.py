@@ -103,7 +103,7 @@ class Disk:
             os.fsync(file.fileno())
 
     def rename(self, path: Path, to: Path) -> None:
-        """Give a file a name, in place of the one that has it; durable once the folder was synced."""
+        """Give a file a name, in place of the one that has it; durable with the folder's sync."""
         path.replace(to)
 
     def remove(self, path: Path) -> None:

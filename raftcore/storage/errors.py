@@ -20,9 +20,9 @@ class LogDamaged(StorageError):
 
     def __init__(self, path: Path, offset: int, what: str) -> None:
         super().__init__(
-            f"The Raft log is damaged: {path}, offset {offset}: {what}. The file was left as it is. "
-            "Check the disk. This node must not go on with what is left of its log: let it come back "
-            "as a new member, with a new node id and an empty data directory."
+            f"The Raft log is damaged: {path}, offset {offset}: {what}. The file was left as it "
+            "is. Check the disk. This node must not go on with what is left of its log: let it "
+            "come back as a new member, with a new node id and an empty data directory."
         )
         self.path = path
         self.offset = offset
@@ -75,8 +75,8 @@ class SnapshotDamaged(StorageError):
     def __init__(self, name: str, what: str) -> None:
         super().__init__(
             f"The snapshot {name} is damaged: {what}. The file was left as it is. Check the disk. "
-            "Where no older snapshot reaches the log, this node must come back as a new member, with "
-            "a new node id and an empty data directory."
+            "Where no older snapshot reaches the log, this node must come back as a new member, "
+            "with a new node id and an empty data directory."
         )
         self.name = name
         self.what = what

@@ -86,7 +86,7 @@ class LogIndex:
         self._frame_offset.append(offset)
 
     def first_segment(self, first_index: int, last_framed: int) -> int | None:
-        """The oldest segment that entries from `first_index` on need; None if none is in a frame."""
+        """The oldest segment that entries from `first_index` on need; None if none has a frame."""
         if first_index > last_framed:
             return None
         return self._frame_segment[bisect_right(self._frame_first, first_index) - 1]

@@ -59,7 +59,7 @@ class MemoryLog:
         return [one.index for one in self._entries if one.kind is EntryKind.MEMBERSHIP]
 
     def entries(self, first: int, last: int, bytes_max: int) -> tuple[Entry, ...]:
-        """Entries from `first` to `last`: at least one, then as many as `bytes_max` of data allow."""
+        """Entries from `first` to `last`: at least one, then as many as fit `bytes_max`."""
         check_range(first, last, self._first_index, self.last_index)
         start = first - self._first_index
         return within_bytes(self._entries[start : last + 1 - self._first_index], bytes_max)

@@ -1,7 +1,7 @@
 """What the core and its driver need of a log on disk.
 
-Reading is the core's (`LogReader`), writing the driver's (`LogStore`), which says which threads may do
-what.
+Reading is the core's (`LogReader`), writing the driver's (`LogStore`), which says which threads may
+do what.
 """
 
 from __future__ import annotations
@@ -50,10 +50,10 @@ class LogReader(Protocol):
 class LogStore(LogReader, Protocol):
     """A log that survives crashes.
 
-    Threads: `append`, `sync` and `reset` are called by one thread at a time, the writer.  Reading is
-    for any thread, at any time.  `compact` is for any thread too, beside reading and writing, but
-    one at a time and not beside `reset`: a driver that has begun a `Compact` finishes it before it
-    carries out an `InstallSnapshot`.  `close` comes when all of that has ended.
+    Threads: `append`, `sync` and `reset` are called by one thread at a time, the writer.  Reading
+    is for any thread, at any time.  `compact` is for any thread too, beside reading and writing,
+    but one at a time and not beside `reset`: a driver that has begun a `Compact` finishes it before
+    it carries out an `InstallSnapshot`.  `close` comes when all of that has ended.
     """
 
     @property

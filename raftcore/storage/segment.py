@@ -11,9 +11,9 @@ length can be believed before anything is read by it.
 
 A frame is what was made durable by one sync, and the next is written only after that sync returned.
 So a bad frame with another one behind it was durable once: damage.  A bad frame at the very end may
-be a write that the power cut short: then some sector of it still holds the zeros from before, or its
-end is missing.  A bad last frame without any such trace was complete and has been altered since:
-damage again, for what it held may have been acknowledged.
+be a write that the power cut short: then some sector of it still holds the zeros from before, or
+its end is missing.  A bad last frame without any such trace was complete and has been altered
+since: damage again, for what it held may have been acknowledged.
 
 What an entry holds must never pass for a frame behind a torn one, or a node would refuse to start
 for a power cut.  So frames begin with a mark that is drawn at random for each segment, and their

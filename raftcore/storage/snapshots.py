@@ -117,9 +117,9 @@ def starting_point(
     if damaged:
         raise damaged[0]
     raise SnapshotMissing(
-        f"The log begins at {log.first_index}, and no snapshot reaches that far: one of the two was "
-        "lost or restored. Bring it back, or let this node come back as a new member, with a new "
-        "node id and empty files."
+        f"The log begins at {log.first_index}, and no snapshot reaches that far: one of the two "
+        "was lost or restored. Bring it back, or let this node come back as a new member, with a "
+        "new node id and empty files."
     )
 
 

@@ -91,7 +91,7 @@ class WriteAheadLog:
     ) -> WriteAheadLog:
         """Open the log in `folder`, or begin one.
 
-        Raises `LogDamaged`, `LogLocked`, `LogVersionUnknown`, and `LogFailed` where the disk refuses.
+        Raises `LogDamaged`, `LogLocked`, `LogVersionUnknown`, and `LogFailed`.
         """
         folder = Path(folder)
         disk = Disk() if disk is None else disk
@@ -272,7 +272,8 @@ class WriteAheadLog:
     def compact(self, meta: SnapshotMeta, through: int) -> None:
         """Let entries up to `through` go; see `LogStore`.
 
-        What it makes durable is durable when it returns.  Where it raises `LogNotCompacted` it can be tried again.
+        What it makes durable is durable when it returns.  Where it raises `LogNotCompacted` it can
+        be tried again.
         """
         with self._beginning:
             self._check_alive()

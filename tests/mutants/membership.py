@@ -126,7 +126,7 @@ TESTED = (
         57,
         "learners count for quorums",
         "quorum.py",
-        "    return min(_majority_value(map(value_of, half)) for half in _halves(membership))",
+        "    return min(_majority_value(map(value_of, half)) for half in halves(membership))",
         "    ordered = sorted(map(value_of, membership.members), reverse=True)\n"
         "    return ordered[len(membership.voters) // 2]",
         "core/test_paper_commitment.py",

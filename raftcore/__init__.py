@@ -3,10 +3,25 @@
 Nothing but the standard library and protobuf is needed; `docs/raftcore.md` is the guide.
 
 Here is what every driver needs: `RaftCore`, its settings, inputs, effects, errors, and `align` for
-the start.  Beside it `raftcore.effects` says what a driver has to do, `raftcore.codec` turns
-messages into bytes, `raftcore.storage` keeps log and snapshots on disk or in memory,
-`raftcore.snapshot_stream` brings a snapshot to another node in pieces, and `raftcore.trace` records
-a core and runs it again.
+the start.  What a driver has to do with them is in `raftcore.effects`.  The modules, by layer; each
+uses those below it only:
+
+    core                 `RaftCore`: inputs and the time in, effects out
+      trace, recording   what a core does, as lines, and done again
+      status             a picture of it for people
+    protocol/            the rules: elections, replication, membership, snapshots, reads, ...
+    state/               what a node keeps: log, terms, followers, what is on the way out, ...
+    quorum, changes      what a majority is; what a membership may become
+    codec, proto/        messages and memberships as bytes
+    effects, messages    what goes out, to the driver and to other members
+    config, errors
+    types                entries, memberships, what a snapshot stands for
+
+Beside these, for drivers, and used by none of them:
+
+    starting             log and snapshot put in order before a core is made
+    storage/             the log and the snapshots, on disk and in memory
+    snapshot_stream/     a snapshot on its way, in pieces
 """
 
 from raftcore.changes import (

@@ -26,25 +26,10 @@ import random
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from raftcore import (
-    authority,
-    compaction,
-    election,
-    follower,
-    leader,
-    priority,
-    reads,
-    reconfiguration,
-    recording,
-    snapshot_installing,
-    snapshot_sending,
-    transfer,
-    witness,
-)
+from raftcore import recording
 from raftcore.changes import Change, JointMode
 from raftcore.config import Config
 from raftcore.effects import Effect, RoleChanged
-from raftcore.log import RaftLog
 from raftcore.messages import (
     AppendEntries,
     AppendEntriesResponse,
@@ -61,7 +46,22 @@ from raftcore.messages import (
     Snapshot,
     TimeoutNow,
 )
+from raftcore.protocol import (
+    authority,
+    compaction,
+    election,
+    follower,
+    leader,
+    priority,
+    reads,
+    reconfiguration,
+    snapshot_installing,
+    snapshot_sending,
+    transfer,
+    witness,
+)
 from raftcore.state import Node
+from raftcore.state.log import RaftLog
 from raftcore.status import Status, status_of
 from raftcore.types import HardState, Membership, NodeId, Role, SnapshotMeta
 

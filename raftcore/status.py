@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from raftcore import authority, quorum
-from raftcore.progress import ProgressState
+from raftcore import quorum
+from raftcore.protocol import authority
 from raftcore.state import Leading, Node
+from raftcore.state.progress import ProgressState
 from raftcore.types import Membership, NodeId, Role
 
 

@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError
 from raftcore.codec import NUMBER_MAX, decode_message, encode_message
 from raftcore.errors import Malformed
 from raftcore.messages import Snapshot
-from raftcore.proto import stream_pb2 as pb
+from raftcore.snapshot_stream import stream_pb2 as pb
 from raftcore.types import NODE_ID_CHARACTERS_MAX, NodeId
 
 SHA256_BYTES = 32

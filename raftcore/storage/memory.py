@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from raftcore.storage.entry_runs import check_compaction, check_contiguous, within_bytes
 from raftcore.storage.errors import LogFailed
-from raftcore.storage.index import check_range
-from raftcore.storage.sequence import check_compaction, check_contiguous, within_bytes
+from raftcore.storage.log_index import check_range
 from raftcore.types import Entry, EntryKind, HardState, SnapshotMeta
 
 

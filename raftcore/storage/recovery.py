@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from raftcore.storage.base import Base, read_base
 from raftcore.storage.disk import Disk
 from raftcore.storage.errors import LogDamaged
-from raftcore.storage.folder import FIRST_SEQUENCE, SegmentFolder
-from raftcore.storage.index import LogIndex
+from raftcore.storage.log_base import Base, read_base
+from raftcore.storage.log_index import LogIndex
 from raftcore.storage.record import decode_record, record_hard_state
 from raftcore.storage.segment import (
     FRAME_OVERHEAD_BYTES,
@@ -22,6 +21,7 @@ from raftcore.storage.segment import (
     read_frame,
     written_bytes,
 )
+from raftcore.storage.segment_folder import FIRST_SEQUENCE, SegmentFolder
 from raftcore.types import HardState, SnapshotMeta
 
 

@@ -20,8 +20,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from raftcore.storage.base import Base
 from raftcore.storage.disk import Disk
+from raftcore.storage.entry_runs import check_compaction, check_contiguous, within_bytes
 from raftcore.storage.errors import (
     LogDamaged,
     LogFailed,
@@ -29,8 +29,8 @@ from raftcore.storage.errors import (
     advice,
     log_failed,
 )
-from raftcore.storage.folder import SegmentFolder
-from raftcore.storage.index import LogIndex, Span, check_range
+from raftcore.storage.log_base import Base
+from raftcore.storage.log_index import LogIndex, Span, check_range
 from raftcore.storage.record import decode_record, encode_record, record_entries
 from raftcore.storage.recovery import Recovered, Segment, recover
 from raftcore.storage.segment import (
@@ -42,7 +42,7 @@ from raftcore.storage.segment import (
     encode_frame,
     read_frame,
 )
-from raftcore.storage.sequence import check_compaction, check_contiguous, within_bytes
+from raftcore.storage.segment_folder import SegmentFolder
 from raftcore.types import Entry, HardState, SnapshotMeta
 
 SEGMENT_BYTES = 16 << 20

@@ -12,7 +12,7 @@ from raftcore.messages import (
     RequestVoteResponse,
     Snapshot,
 )
-from raftcore.progress import Progress
+from raftcore.state.progress import Progress
 from tests.core.changing import ChangingCluster, of
 from tests.core.cluster import acknowledge, leader, log_of, member, start
 from tests.core.driven import Member

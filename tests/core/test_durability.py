@@ -20,7 +20,7 @@ from raftcore.messages import (
     RequestVote,
     RequestVoteResponse,
 )
-from raftcore.writes import Writes
+from raftcore.state.writes import Writes
 from tests.core.cluster import acknowledge, candidate, entry, leader, log_of, member
 
 

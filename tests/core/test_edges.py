@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from raftcore import InvariantViolation, Role, TransferRefused
-from raftcore.leader import become_leader
 from raftcore.messages import HeartbeatResponse
+from raftcore.protocol.leader import become_leader
 from raftcore.state import HEARTBEATS_REMEMBERED_MAX
 from tests.core.cluster import answer_heartbeat, leader, member
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from raftcore import Config, ProposalRefused, Send
-from raftcore.log import ENTRY_OVERHEAD_BYTES
 from raftcore.messages import AppendEntries, AppendEntriesResponse, HeartbeatResponse
-from raftcore.progress import Progress, ProgressState
+from raftcore.state.log import ENTRY_OVERHEAD_BYTES
+from raftcore.state.progress import Progress, ProgressState
 from tests.core.cluster import acknowledge, answer_heartbeat, entry, leader, log_of, member
 
 KIB = b"x" * 1024

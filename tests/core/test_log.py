@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from raftcore import Entry, EntryKind, InvariantViolation, Membership, SnapshotMeta
-from raftcore.log import ENTRY_OVERHEAD_BYTES, RaftLog, entry_size
+from raftcore.state.log import ENTRY_OVERHEAD_BYTES, RaftLog, entry_size
 from raftcore.storage import MemoryLog
 from tests.core.cluster import entry, log_of, membership_entry
 from tests.core.driven import BIG

@@ -14,7 +14,7 @@ from raftcore.messages import (
     RequestVoteResponse,
     TimeoutNow,
 )
-from raftcore.priority import STANDS_BACK_TIMEOUTS
+from raftcore.protocol.priority import STANDS_BACK_TIMEOUTS
 from tests.core.changing import ChangingCluster
 from tests.core.cluster import (
     ELECTION_MS,

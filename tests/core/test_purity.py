@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,7 +13,9 @@ import pytest
 import raftcore
 
 FOLDER = Path(raftcore.__file__).parent
-MODULES = sorted(FOLDER.glob("*.py"))
+MODULES = sorted(
+    path for part in (".", "protocol", "state") for path in (FOLDER / part).glob("*.py")
+)
 ALLOWED = {
     "__future__",
     "bisect",
@@ -46,6 +49,42 @@ def test_random_numbers_are_handed_in(path):
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Attribute) and getattr(node.value, "id", None) == "random":
             assert node.attr == "Random"
+
+
+TOP = {"core", "trace", "recording", "status", "starting", "storage", "snapshot_stream"}
+
+
+@pytest.mark.parametrize(
+    ("folder", "above"),
+    [
+        ("state", TOP | {"protocol", "changes"}),
+        ("protocol", TOP),
+        ("storage", TOP - {"storage"} | {"protocol", "state", "changes", "quorum", "messages"}),
+        ("snapshot_stream", TOP - {"snapshot_stream"} | {"protocol", "state", "changes"}),
+    ],
+)
+def test_a_layer_uses_those_below_it_only(folder, above):
+    for path in (FOLDER / folder).glob("*.py"):
+        for used in used_at_run_time(ast.parse(path.read_text())):
+            assert used not in above, path
+
+
+def used_at_run_time(tree):
+    """Modules and packages of `raftcore` that are imported, but for those that only types name."""
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("raftcore"):
+            _, _, module = node.module.partition(".")
+            yield from [module.partition(".")[0]] if module else [name.name for name in node.names]
+
+
+def test_every_module_has_its_layer():
+    """In the list at the top of the package, or of the folder."""
+    for path in FOLDER.rglob("*.py"):
+        about = ast.get_docstring(ast.parse((path.parent / "__init__.py").read_text())) or ""
+        if path.stem != "__init__" and not path.stem.endswith("_pb2"):
+            assert re.search(rf"\b{path.stem}\b", about), path
+    about = ast.get_docstring(ast.parse((FOLDER / "__init__.py").read_text())) or ""
+    assert all(f"{path.parent.name}/" in about for path in FOLDER.glob("*/__init__.py"))
 
 
 def test_it_can_be_imported_alone():

@@ -22,7 +22,7 @@ from raftcore.messages import (
     Snapshot,
     TimeoutNow,
 )
-from raftcore.progress import ProgressState
+from raftcore.state.progress import ProgressState
 from tests.core.cluster import (
     ELECTION_MS,
     acknowledge,

@@ -10,7 +10,7 @@ from raftcore.messages import (
     RequestVoteResponse,
     Snapshot,
 )
-from raftcore.progress import ProgressState
+from raftcore.state.progress import ProgressState
 from tests.core.changing import of, voter
 from tests.core.cluster import acknowledge, answer_heartbeat, entry, member
 from tests.core.snapshots import ON, elected, lags, progress_of, snapshot

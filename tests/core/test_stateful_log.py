@@ -8,7 +8,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from raftcore import Entry, EntryKind, InvariantViolation, Membership, SnapshotMeta
 from raftcore.codec import decode_membership, encode_membership
-from raftcore.log import ENTRY_OVERHEAD_BYTES, RaftLog, entry_size
+from raftcore.state.log import ENTRY_OVERHEAD_BYTES, RaftLog, entry_size
 from raftcore.storage import MemoryLog
 from tests.core.driven import BIG
 

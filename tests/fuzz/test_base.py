@@ -8,9 +8,9 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raftcore.storage import LogDamaged, LogVersionUnknown, base
-from raftcore.storage.base import Base, read_base
+from raftcore.storage import LogDamaged, LogVersionUnknown, log_base
 from raftcore.storage.disk import Disk
+from raftcore.storage.log_base import Base, read_base
 from raftcore.types import HardState
 from tests.fuzz.material import damaged, frugal, metas, numbers, seeded
 
@@ -52,10 +52,10 @@ def test_a_damaged_one_is_refused(content):
 
 
 @seeded
-@given(damaged(bases().map(lambda one: one.encode()[base._HEAD.size :])))
+@given(damaged(bases().map(lambda one: one.encode()[log_base._HEAD.size :])))
 def test_one_that_no_program_of_ours_wrote_is_one_or_damaged(payload):
-    version = base._VERSION
-    head = base._HEAD.pack(base._MAGIC, version, base._crc(version, payload))
+    version = log_base._VERSION
+    head = log_base._HEAD.pack(log_base._MAGIC, version, log_base._crc(version, payload))
     try:
         found = frugal(read, head + payload)
     except LogDamaged:

@@ -16,7 +16,7 @@ TESTED = (
     tested(
         5,
         "a log forgets the term of the last entry that it let go",
-        "terms.py",
+        "state/terms.py",
         "            runs.begin(snapshot.index, snapshot.term)\n",
         "            pass\n",
         "core/test_snapshots_restart.py",
@@ -25,7 +25,7 @@ TESTED = (
     tested(
         7,
         "a snapshot counts as durable before it is",
-        "log.py",
+        "state/log.py",
         "        self.stable_index = min(self.stable_index, self.commit_index)\n"
         "        self.snapshot = meta\n",
         "        self.stable_index = meta.index\n        self.snapshot = meta\n",
@@ -34,7 +34,7 @@ TESTED = (
     tested(
         7,
         "a snapshot is acknowledged before it is durable",
-        "outbox.py",
+        "state/outbox.py",
         "        self._acknowledgement = (to, message)\n",
         "        self.send(to, message)\n",
         "core/test_snapshots_installed.py",
@@ -43,7 +43,7 @@ TESTED = (
     tested(
         14,
         "the leader of the past that sent a snapshot is not told",
-        "snapshot_installing.py",
+        "protocol/snapshot_installing.py",
         "        follower.refuse(node, message.leader, message.session)\n",
         "        pass\n",
         "core/test_snapshots_installed.py",
@@ -52,7 +52,7 @@ TESTED = (
     tested(
         16,
         "a snapshot that was long under way counts as contact with its leader",
-        "snapshot_installing.py",
+        "protocol/snapshot_installing.py",
         "        node.heard_leader_ms = None\n",
         "        node.heard_leader_ms = node.now_ms\n",
         "core/test_snapshots_installed.py",
@@ -76,7 +76,7 @@ TESTED = (
     tested(
         42,
         "a node campaigns before its state machine is the snapshot's",
-        "snapshot_installing.py",
+        "protocol/snapshot_installing.py",
         "node.log.stable_index >= index and node.applying.applied_index >= index:\n",
         "node.log.stable_index >= index:\n",
         "core/test_snapshots_installed.py",
@@ -85,7 +85,7 @@ TESTED = (
     tested(
         42,
         "a candidate stays one with a log that is not what it asked for votes with",
-        "snapshot_installing.py",
+        "protocol/snapshot_installing.py",
         "        node.become_follower(node.current_term, None)\n    node.installing = Installing(",
         "        pass\n    node.installing = Installing(",
         "core/test_snapshots_installed.py",
@@ -93,7 +93,7 @@ TESTED = (
     tested(
         43,
         "reads are served before the state of a snapshot is there",
-        "applying.py",
+        "state/applying.py",
         "        self.offered_index = index\n        self._batches.clear()\n",
         "        self.offered_index = self.applied_index = index\n        self._batches.clear()\n",
         "core/test_snapshots_installed.py",
@@ -102,7 +102,7 @@ TESTED = (
     tested(
         44,
         "a snapshot is begun anew as long as it is under way",
-        "snapshot_sending.py",
+        "protocol/snapshot_sending.py",
         "    elif progress.state is not ProgressState.SNAPSHOT and _may_send(",
         "    elif _may_send(",
         "core/test_snapshots_sent.py",
@@ -111,7 +111,7 @@ TESTED = (
     tested(
         44,
         "a driver that says that a snapshot has arrived is believed",
-        "snapshot_sending.py",
+        "protocol/snapshot_sending.py",
         "        progress.probe(progress.snapshot_index + 1, leading.next_session())\n",
         "        progress.acknowledged(progress.snapshot_index, node.log.first_index)\n",
         "core/test_snapshots_sent.py",
@@ -120,7 +120,7 @@ TESTED = (
     tested(
         46,
         "a snapshot that cannot be sent is sent all the time",
-        "snapshot_sending.py",
+        "protocol/snapshot_sending.py",
         "        node.now_ms >= progress.snapshot_due_ms\n        and ",
         "        ",
         "core/test_snapshots_sent.py",
@@ -129,7 +129,7 @@ TESTED = (
     tested(
         46,
         "what follows a snapshot is let go before it is acknowledged",
-        "progress.py",
+        "state/progress.py",
         "        return sent and self.state is not ProgressState.REPLICATE\n",
         "        return sent and self.state is ProgressState.SNAPSHOT\n",
         "core/test_snapshots_taken.py",
@@ -137,7 +137,7 @@ TESTED = (
     tested(
         0,
         "a witness is sent a snapshot of what the others have not agreed upon",
-        "snapshot_sending.py",
+        "protocol/snapshot_sending.py",
         "    if meta is None or not node.config.snapshots or meta.index > through:\n",
         "    if meta is None or not node.config.snapshots:\n",
         "core/test_snapshots_witness.py",
@@ -145,7 +145,7 @@ TESTED = (
     tested(
         0,
         "a node that keeps data takes a snapshot without",
-        "snapshot_installing.py",
+        "protocol/snapshot_installing.py",
         "    if node.config.witness and node.config.snapshots:\n",
         "    if node.config.snapshots:\n",
         "core/test_snapshots_witness.py",

@@ -8,7 +8,7 @@ TESTED = (
     tested(
         48,
         "a change is made before an entry of the present term is committed",
-        "reconfiguration.py",
+        "protocol/reconfiguration.py",
         "    if log.term(log.commit_index) != node.current_term:\n        raise",
         "    if log.commit_index < 0:\n        raise",
         "core/test_membership.py",
@@ -17,7 +17,7 @@ TESTED = (
     tested(
         48,
         "a change is made while another is not committed",
-        "reconfiguration.py",
+        "protocol/reconfiguration.py",
         "    if log.membership_index > log.commit_index:\n        raise",
         "    if log.commit_index < 0:\n        raise",
         "core/test_membership.py",
@@ -26,7 +26,7 @@ TESTED = (
     tested(
         50,
         "a membership that was cut off stays in force",
-        "membership.py",
+        "state/membership.py",
         "        while self._history[-1][0] >= first:\n",
         "        while self._history[-1][0] >= first + (1 << 60):\n",
         "core/test_log.py",
@@ -34,7 +34,7 @@ TESTED = (
     tested(
         51,
         "a leader that is removed counts itself",
-        "leader.py",
+        "protocol/leader.py",
         "    index = quorum.reached(node.membership, match_index)\n",
         "    members = node.membership\n"
         "    if node.node_id in members.removed:\n"
@@ -45,7 +45,7 @@ TESTED = (
     tested(
         51,
         "a leader that is removed steps down before that is committed",
-        "reconfiguration.py",
+        "protocol/reconfiguration.py",
         "    if leading is None or log.membership_index > log.commit_index:\n",
         "    if leading is None:\n",
         "core/test_membership.py",
@@ -54,7 +54,7 @@ TESTED = (
     tested(
         51,
         "a leader that is removed stays",
-        "reconfiguration.py",
+        "protocol/reconfiguration.py",
         "    elif not quorum.is_voter(membership, node.node_id):\n",
         "    elif not membership.voters:\n",
         "core/test_membership.py",
@@ -80,7 +80,7 @@ TESTED = (
     tested(
         53,
         "what a transfer held up is never done: the joint configuration stays",
-        "reconfiguration.py",
+        "protocol/reconfiguration.py",
         "        if not membership.auto_leave or log.term(log.commit_index) != node.current_term:\n",
         "        if log.membership_index != log.commit_index:\n",
         "core/test_membership.py",
@@ -89,7 +89,7 @@ TESTED = (
     tested(
         54,
         "a refused change is silence",
-        "reconfiguration.py",
+        "protocol/reconfiguration.py",
         "    if node.membership.joint:\n        raise",
         "    if node.membership.joint:\n        return 0, 0\n        raise",
         "core/test_membership.py",
@@ -98,7 +98,7 @@ TESTED = (
     tested(
         55,
         "a learner that is asked to vote does not",
-        "election.py",
+        "protocol/election.py",
         "        message.term == node.current_term\n        and (node.voted_for",
         "        node.promotable\n        and message.term == node.current_term\n"
         "        and (node.voted_for",
@@ -117,7 +117,7 @@ TESTED = (
     tested(
         56,
         "leadership is handed over to one that lags",
-        "transfer.py",
+        "protocol/transfer.py",
         "    if progress.match_index == node.log.last_index:\n",
         "    if progress.match_index <= node.log.last_index:\n",
         "core/test_transfer.py",
@@ -135,7 +135,7 @@ TESTED = (
     tested(
         58,
         "who hears a leader enters a candidate's term all the same",
-        "election.py",
+        "protocol/election.py",
         "        if not message.transfer and _hears_leader(node, message.candidate):\n            return\n",
         "",
         "core/test_thesis.py",
@@ -143,7 +143,7 @@ TESTED = (
     tested(
         58,
         "nobody tells a removed node",
-        "election.py",
+        "protocol/election.py",
         "    node.outbox.send(candidate, Removed(node.current_term, node.node_id))\n    return True\n",
         "    return False\n",
         "core/test_membership.py",
@@ -161,7 +161,7 @@ TESTED = (
     tested(
         0,
         "a witness is sent data",
-        "leader.py",
+        "protocol/leader.py",
         "            entries = witness.without_data(entries)\n",
         "            pass\n",
         "core/test_witness.py",
@@ -169,7 +169,7 @@ TESTED = (
     tested(
         0,
         "a copy without data is taken for one that has it",
-        "leader.py",
+        "protocol/leader.py",
         "    if message.success and message.witness is not (message.follower in node.membership.witnesses):\n",
         "    if False:\n",
         "core/test_witness.py",
@@ -177,7 +177,7 @@ TESTED = (
     tested(
         0,
         "a witness stands for election",
-        "state.py",
+        "state/node.py",
         "if self.removed or self.config.witness or self.node_id in self.membership.witnesses:\n",
         "if self.removed:\n",
         "core/test_witness.py",
@@ -185,7 +185,7 @@ TESTED = (
     tested(
         0,
         "leadership is handed over to a witness",
-        "transfer.py",
+        "protocol/transfer.py",
         "    if to in node.membership.witnesses:\n",
         "    if not to:\n",
         "core/test_witness.py",
@@ -201,7 +201,7 @@ TESTED = (
     tested(
         0,
         "a witness is told of what only the leader holds",
-        "leader.py",
+        "protocol/leader.py",
         "        through = for_witnesses if member in witnesses else last_index\n",
         "        through = max(for_witnesses, last_index)\n",
         "core/test_witness.py",
@@ -209,7 +209,7 @@ TESTED = (
     tested(
         0,
         "a node of priority 0 never stands, and its log bars all others",
-        "priority.py",
+        "protocol/priority.py",
         "    return node.stood_back < STANDS_BACK_TIMEOUTS\n",
         "    return True\n",
         "core/test_priority.py",

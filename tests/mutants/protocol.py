@@ -8,14 +8,14 @@ SIMULATED = (
     Mutant(
         1,
         "entries of earlier terms are committed by counting",
-        (("leader.py", " and node.log.term(index) == node.current_term:", ":"),),
+        (("protocol/leader.py", " and node.log.term(index) == node.current_term:", ":"),),
     ),
     Mutant(
         4,
         "the vote is not written",
         (
             (
-                "state.py",
+                "state/node.py",
                 "HardState(self.current_term, self.voted_for)",
                 "HardState(self.current_term, None)",
             ),
@@ -26,7 +26,7 @@ SIMULATED = (
         "votes leave before they are durable",
         (
             (
-                "outbox.py",
+                "state/outbox.py",
                 "after_all if tells_of_log else after_state",
                 "after_all if tells_of_log else 0",
             ),
@@ -35,24 +35,24 @@ SIMULATED = (
     Mutant(
         31,
         "acknowledgements leave before the entries are durable",
-        (("outbox.py", "after_all if tells_of_log else after_state", "after_state"),),
+        (("state/outbox.py", "after_all if tells_of_log else after_state", "after_state"),),
     ),
     Mutant(
         7,
         "a leader counts itself before its write",
-        (("leader.py", "return node.log.stable_index", "return node.log.last_index"),),
+        (("protocol/leader.py", "return node.log.stable_index", "return node.log.last_index"),),
     ),
     Mutant(
         31,
         "applied before durable",
-        (("applying.py", "min(log.commit_index, log.stable_index)", "log.commit_index"),),
+        (("state/applying.py", "min(log.commit_index, log.stable_index)", "log.commit_index"),),
     ),
     Mutant(
         19,
         "a shorter message cuts the log",
         (
             (
-                "log.py",
+                "state/log.py",
                 "        for entry in entries[known:]:\n",
                 "        if 0 < known == len(entries) and self.last_index > entries[-1].index:\n"
                 "            self._truncate(entries[-1].index + 1)\n"
@@ -63,14 +63,20 @@ SIMULATED = (
     Mutant(
         0,
         "a conflict is not cut off",
-        (("log.py", "            self._truncate(entries[known].index)\n", "            return\n"),),
+        (
+            (
+                "state/log.py",
+                "            self._truncate(entries[known].index)\n",
+                "            return\n",
+            ),
+        ),
     ),
     Mutant(
         20,
         "a follower commits beyond the message",
         (
             (
-                "follower.py",
+                "protocol/follower.py",
                 "min(message.leader_commit, covered)",
                 "min(message.leader_commit, log.last_index)",
             ),
@@ -79,14 +85,14 @@ SIMULATED = (
     Mutant(
         20,
         "a follower acknowledges beyond the message",
-        (("follower.py", "max(covered, log.commit_index))", "log.last_index)"),),
+        (("protocol/follower.py", "max(covered, log.commit_index))", "log.last_index)"),),
     ),
     Mutant(
         21,
         "heartbeats carry the commit index unclamped",
         (
             (
-                "authority.py",
+                "protocol/authority.py",
                 "min(node.log.commit_index, progress.match_index)",
                 "node.log.commit_index",
             ),
@@ -97,7 +103,7 @@ SIMULATED = (
         "the longer log wins, whatever its term",
         (
             (
-                "election.py",
+                "protocol/election.py",
                 "    return theirs >= (node.log.last_term, node.log.last_index)",
                 "    return theirs[1] >= node.log.last_index",
             ),
@@ -108,7 +114,7 @@ SIMULATED = (
         "anybody may be voted for, however short its log",
         (
             (
-                "election.py",
+                "protocol/election.py",
                 "    return theirs >= (node.log.last_term, node.log.last_index)",
                 "    return bool(theirs)",
             ),
@@ -119,11 +125,11 @@ SIMULATED = (
         "a second vote in one term",
         (
             (
-                "election.py",
+                "protocol/election.py",
                 "(node.voted_for == message.candidate or _free_to_vote(node, message))",
                 "not node.leader",
             ),
-            ("election.py", "        if node.voted_for is None:\n", "        if True:\n"),
+            ("protocol/election.py", "        if node.voted_for is None:\n", "        if True:\n"),
         ),
     ),
     Mutant(
@@ -131,7 +137,7 @@ SIMULATED = (
         "votes are counted by answer, not by voter",
         (
             (
-                "election.py",
+                "protocol/election.py",
                 "role is Role.CANDIDATE:\n        node.votes[message.voter] = message.granted",
                 "role is Role.CANDIDATE:\n        node.votes[f'{len(node.votes)}'] = message.granted",
             ),
@@ -143,7 +149,7 @@ SIMULATED = (
         "the vote of an earlier term is kept in the next",
         (
             (
-                "state.py",
+                "state/node.py",
                 "self.set_hard_state(term, None)",
                 "self.set_hard_state(term, self.voted_for)",
             ),
@@ -162,14 +168,14 @@ SIMULATED = (
     Mutant(
         9,
         "answers of an earlier term are believed",
-        (("state.py", "        return term == self.current_term\n", "        return True\n"),),
+        (("state/node.py", "        return term == self.current_term\n", "        return True\n"),),
     ),
     Mutant(
         9,
         "a higher term in an answer is ignored",
         (
             (
-                "state.py",
+                "state/node.py",
                 "            self.become_follower(term, None)\n            return False\n",
                 "            return False\n",
             ),
@@ -180,24 +186,24 @@ SIMULATED = (
     Mutant(
         0,
         "the term of the predecessor is not compared",
-        (("log.py", "        if self._terms.term(index) == term:\n", "        if index:\n"),),
+        (("state/log.py", "        if self._terms.term(index) == term:\n", "        if index:\n"),),
     ),
     Mutant(
         24,
         "a window of lost messages stays full",
-        (("progress.py", "            self.check_due = True\n", "            pass\n"),),
+        (("state/progress.py", "            self.check_due = True\n", "            pass\n"),),
     ),
     Mutant(
         30,
         "an entry larger than the bound never comes in",
-        (("leader.py", "    if waiting and waiting + ", "    if waiting + "),),
+        (("protocol/leader.py", "    if waiting and waiting + ", "    if waiting + "),),
     ),
     Mutant(
         17,
         "a leader that nobody answers goes on leading",
         (
             (
-                "authority.py",
+                "protocol/authority.py",
                 "        if silent_ms >= config.election_timeout_ms or ",
                 "        if ",
             ),
@@ -206,19 +212,19 @@ SIMULATED = (
     Mutant(
         66,
         "a leadership transfer is never given up",
-        (("transfer.py", "        leading.transfer = None\n", "        pass\n"),),
+        (("protocol/transfer.py", "        leading.transfer = None\n", "        pass\n"),),
     ),
     Mutant(
         65,
         "cluster time is the leader's own clock",
-        (("state.py", "time_ms = self.clock.read(self.now_ms)", "time_ms = self.now_ms"),),
+        (("state/node.py", "time_ms = self.clock.read(self.now_ms)", "time_ms = self.now_ms"),),
     ),
     Mutant(
         65,
         "cluster time ignores the stamps of others",
         (
             (
-                "clock.py",
+                "state/clock.py",
                 "self._value_ms = max(value_ms, self.read(now_ms))",
                 "self._value_ms = self.read(now_ms)",
             ),

@@ -8,7 +8,7 @@ TESTED = (
     tested(
         59,
         "a leader serves reads before an entry of its own term is committed",
-        "reads.py",
+        "protocol/reads.py",
         "        and node.log.term(node.log.commit_index) == node.current_term\n",
         "",
         "core/test_reads.py",
@@ -16,7 +16,7 @@ TESTED = (
     tested(
         60,
         "a round is confirmed by answers to earlier heartbeats",
-        "reads.py",
+        "protocol/reads.py",
         "    while rounds and rounds[0].sequence <= sequence:\n",
         "    while rounds and rounds[0].sequence <= sequence + 1:\n",
         "core/test_reads.py",
@@ -24,7 +24,7 @@ TESTED = (
     tested(
         60,
         "an answer to another question is taken for this one's",
-        "reads.py",
+        "protocol/reads.py",
         "(asked.term, asked.request) != (message.term, message.request):\n",
         "asked.term != message.term:\n",
         "core/test_reads_forwarded.py",
@@ -32,7 +32,7 @@ TESTED = (
     tested(
         60,
         "the questions of a restarted node are numbered as before",
-        "reads.py",
+        "state/reads.py",
         "next_request=rng.getrandbits(62)",
         "next_request=0",
         "core/test_reads_forwarded.py",
@@ -40,7 +40,7 @@ TESTED = (
     tested(
         61,
         "a read is served before its index is applied",
-        "reads.py",
+        "state/reads.py",
         "        while self.confirmed and self.confirmed[0][0] <= applied_index:\n",
         "        while self.confirmed:\n",
         "core/test_reads.py",
@@ -48,7 +48,7 @@ TESTED = (
     tested(
         62,
         "a lease begins when the answers come",
-        "authority.py",
+        "protocol/authority.py",
         "            progress.contact_ms = max(sent_ms, progress.contact_ms or sent_ms)\n",
         "            progress.contact_ms = leading.heartbeats_sent[-1][1] + 100\n",
         "core/test_reads_lease.py",
@@ -56,7 +56,7 @@ TESTED = (
     tested(
         62,
         "a lease lasts as long as the promise it rests on",
-        "authority.py",
+        "protocol/authority.py",
         "    lasts_ms = int((config.election_timeout_ms - 1) / (1 + config.clock_drift)) - 1\n",
         "    lasts_ms = config.election_timeout_ms\n",
         "core/test_reads_lease.py",
@@ -64,7 +64,7 @@ TESTED = (
     tested(
         63,
         "a transfer leaves the lease standing",
-        "authority.py",
+        "protocol/authority.py",
         "    if not config.lease_reads or leading.lease_void:\n",
         "    if not config.lease_reads:\n",
         "core/test_reads_lease.py",
@@ -80,7 +80,7 @@ TESTED = (
     tested(
         57,
         "learners confirm reads",
-        "reads.py",
+        "protocol/reads.py",
         "    sequence = quorum.reached(node.membership, answered)\n",
         "    sequence = sorted([answered(member) for member in node.membership.members])[\n"
         "        len(node.membership.members) // 2\n    ]\n",
@@ -89,7 +89,7 @@ TESTED = (
     tested(
         66,
         "reads of a leader that gave up are forgotten",
-        "reads.py",
+        "protocol/reads.py",
         '        reads.refuse(lost.here, "leader lost")\n',
         "        pass\n",
         "core/test_reads.py",

@@ -11,7 +11,7 @@ TESTED = (
     tested(
         3,
         "last index and term are compared independently",
-        "election.py",
+        "protocol/election.py",
         "    return theirs >= (node.log.last_term, node.log.last_index)",
         "    return theirs[0] >= node.log.last_term and theirs[1] >= node.log.last_index",
         "core/test_paper_election.py",
@@ -19,7 +19,7 @@ TESTED = (
     tested(
         29,
         "a write under way makes durable what has replaced its entries",
-        "writes.py",
+        "state/writes.py",
         "            write.last_index = min(write.last_index, first - 1)\n",
         "            pass\n",
         "core/test_durability.py",
@@ -27,7 +27,7 @@ TESTED = (
     tested(
         2,
         "a new leader appends nothing",
-        "leader.py",
+        "protocol/leader.py",
         '        node.append(EntryKind.NOOP, b"")\n',
         "        pass\n",
         "core/test_paper_commitment.py",
@@ -35,7 +35,7 @@ TESTED = (
     tested(
         5,
         "a term is not written together with its entries",
-        "state.py",
+        "state/node.py",
         "if self._state_dirty else None\n",
         "if self._state_dirty and not entries else None\n",
         "core/test_durability.py",
@@ -43,7 +43,7 @@ TESTED = (
     tested(
         8,
         "the random timeout is drawn at every tick",
-        "election.py",
+        "protocol/election.py",
         "    now_ms = node.now_ms\n    if node.election_due_ms",
         "    now_ms = node.now_ms\n    node.reset_election_timer()\n    if node.election_due_ms",
         "core/test_timers.py",
@@ -51,7 +51,7 @@ TESTED = (
     tested(
         10,
         "a leader that is told to campaign does",
-        "election.py",
+        "protocol/election.py",
         "    if node.role is Role.FOLLOWER and node.promotable:\n",
         "    if node.promotable:\n",
         "core/test_transfer.py",
@@ -59,7 +59,7 @@ TESTED = (
     tested(
         10,
         "who is no voter campaigns when told to",
-        "election.py",
+        "protocol/election.py",
         "    if node.role is Role.FOLLOWER and node.promotable:\n",
         "    if node.role is Role.FOLLOWER:\n",
         "core/test_transfer.py",
@@ -67,7 +67,7 @@ TESTED = (
     tested(
         11,
         "a node that was asleep campaigns at once",
-        "election.py",
+        "protocol/election.py",
         "if late_ms >= node.config.heartbeat_ms and ",
         "if late_ms < 0 and ",
         "core/test_timers.py",
@@ -75,7 +75,7 @@ TESTED = (
     tested(
         13,
         "a pre-vote is entered as a term",
-        "election.py",
+        "protocol/election.py",
         "    granted = (\n        message.term > node.current_term\n",
         "    if message.term > node.current_term:\n"
         "        node.become_follower(message.term, None)\n"
@@ -85,7 +85,7 @@ TESTED = (
     tested(
         13,
         "the refusal of a pre-vote does not carry the later term",
-        "election.py",
+        "protocol/election.py",
         "    term = message.term if granted else node.current_term\n",
         "    term = message.term\n",
         "core/test_thesis.py",
@@ -93,7 +93,7 @@ TESTED = (
     tested(
         14,
         "a leader of the past gets no answer",
-        "follower.py",
+        "protocol/follower.py",
         "        refuse(node, message.leader, message.session, message.prev_log_index)\n        return\n",
         "        return\n",
         "core/test_paper_terms.py",
@@ -101,7 +101,7 @@ TESTED = (
     tested(
         15,
         "voters that hear their leader refuse the election it asked for",
-        "election.py",
+        "protocol/election.py",
         "        if not message.transfer and _hears_leader(",
         "        if _hears_leader(",
         "core/test_transfer.py",
@@ -109,7 +109,7 @@ TESTED = (
     tested(
         16,
         "a pre-vote counts as contact with a leader",
-        "election.py",
+        "protocol/election.py",
         "    term = message.term if granted else node.current_term\n",
         "    term = message.term if granted else node.current_term\n"
         "    node.reset_election_timer()\n",
@@ -118,7 +118,7 @@ TESTED = (
     tested(
         22,
         "what was compacted is taken for a conflict",
-        "log.py",
+        "state/log.py",
         "            return True\n        if self._terms.term(index) == term:\n",
         "            return index == 0\n        if self._terms.term(index) == term:\n",
         "core/test_log.py",
@@ -126,7 +126,7 @@ TESTED = (
     tested(
         23,
         "a leader goes back one entry at a time",
-        "leader.py",
+        "protocol/leader.py",
         "    next_index = min(agreed + 1, message.rejected_index)\n",
         "    next_index = max(agreed + 1, message.rejected_index)\n",
         "core/test_paper_replication.py",
@@ -134,7 +134,7 @@ TESTED = (
     tested(
         25,
         "the bytes of a window are not released when it is given up",
-        "progress.py",
+        "state/progress.py",
         "        self._inflight.clear()\n        self._inflight_bytes = 0\n",
         "        self._inflight.clear()\n",
         "core/test_flow.py",
@@ -142,7 +142,7 @@ TESTED = (
     tested(
         26,
         "a refusal of an earlier stream counts",
-        "leader.py",
+        "protocol/leader.py",
         "    if message.session != progress.session or not progress.refused(",
         "    if not progress.refused(",
         "core/test_flow.py",
@@ -150,7 +150,7 @@ TESTED = (
     tested(
         26,
         "an acknowledgement of an earlier incarnation counts",
-        "leader.py",
+        "protocol/leader.py",
         "    if progress is None or message.session < progress.first_session:\n",
         "    if progress is None:\n",
         "core/test_flow.py",
@@ -166,7 +166,7 @@ TESTED = (
     tested(
         33,
         "a leader with a hung disk stays in office",
-        "authority.py",
+        "protocol/authority.py",
         " or _disk_stalled(node) or ",
         " or ",
         "core/test_durability.py",
@@ -174,7 +174,7 @@ TESTED = (
     tested(
         17,
         "a leader whose heartbeats get through and whose entries do not stays in office",
-        "authority.py",
+        "protocol/authority.py",
         " or _disk_stalled(node) or commit_stalled:\n",
         " or _disk_stalled(node):\n",
         "core/test_flow_slow.py",
@@ -184,7 +184,7 @@ TESTED = (
     tested(
         37,
         "a node that lost what it acknowledged goes on",
-        "log.py",
+        "state/log.py",
         "        if index > self.last_index:\n            raise InvariantViolation(\n",
         "        if index < 0:\n            raise InvariantViolation(\n",
         "core/test_durability.py",
@@ -192,7 +192,7 @@ TESTED = (
     tested(
         66,
         "proposals are taken while leadership is handed over",
-        "leader.py",
+        "protocol/leader.py",
         "    if leading.transfer is not None:\n        raise ProposalRefused",
         "    if leading.transfer is None:\n        pass\n    else:\n        pass\n    if False:\n"
         "        raise ProposalRefused",

@@ -8,7 +8,7 @@ TESTED = (
     tested(
         22,
         "what was compacted is a conflict",
-        "log.py",
+        "state/log.py",
         "            # Compacted: only committed entries are, and those are equal everywhere.\n"
         "            return True\n",
         "            return False\n",
@@ -18,7 +18,7 @@ TESTED = (
     tested(
         39,
         "a snapshot over a log that differs keeps that log",
-        "log.py",
+        "state/log.py",
         "        return index <= self.last_index and self._terms.term(index) == term\n",
         "        return index <= self.last_index\n",
         "core/test_snapshots_installed.py",
@@ -26,7 +26,7 @@ TESTED = (
     tested(
         39,
         "entries that follow a snapshot are thrown away",
-        "log.py",
+        "state/log.py",
         "        return index <= self.last_index and self._terms.term(index) == term\n",
         "        return False\n",
         "core/test_snapshots_installed.py",
@@ -34,7 +34,7 @@ TESTED = (
     tested(
         39,
         "a write of the log before counts for the one after",
-        "log.py",
+        "state/log.py",
         "        self.writes.clip(self.commit_index + 1)\n        self.stable_index",
         "        self.stable_index",
         "core/test_snapshots_installed.py",
@@ -42,7 +42,7 @@ TESTED = (
     tested(
         40,
         "the membership before an installed snapshot stays in force",
-        "log.py",
+        "state/log.py",
         "        self._memberships = MembershipHistory.of_snapshot(meta)\n",
         "",
         "core/test_snapshots_membership.py",
@@ -50,7 +50,7 @@ TESTED = (
     tested(
         41,
         "a restart takes who takes part from elsewhere than the snapshot",
-        "membership.py",
+        "state/membership.py",
         "            history, covered = cls.of_snapshot(snapshot), snapshot.index\n",
         "            history, covered = cls(bootstrap), snapshot.index\n",
         "core/test_snapshots_restart.py",
@@ -58,7 +58,7 @@ TESTED = (
     tested(
         41,
         "a snapshot holds the membership of the log's end",
-        "log.py",
+        "state/log.py",
         "        membership_index, membership = self._memberships.at(index)\n",
         "        membership_index, membership = self.membership_index, self.membership\n",
         "core/test_snapshots_taken.py",
@@ -66,7 +66,7 @@ TESTED = (
     tested(
         42,
         "a node campaigns with a snapshot half installed",
-        "state.py",
+        "state/node.py",
         "        if self.installing is not None:\n            return False\n",
         "",
         "core/test_snapshots_installed.py",
@@ -74,7 +74,7 @@ TESTED = (
     tested(
         42,
         "a snapshot is installed over a higher commit index",
-        "snapshot_installing.py",
+        "protocol/snapshot_installing.py",
         "    wanted = meta.index > log.commit_index\n",
         "    wanted = True\n",
         "core/test_snapshots_installed.py",
@@ -82,7 +82,7 @@ TESTED = (
     tested(
         43,
         "nobody is told from where on entries are swallowed",
-        "snapshot_installing.py",
+        "protocol/snapshot_installing.py",
         "    node.installing = Installing(meta, skipped_from)\n",
         "    node.installing = Installing(meta, meta.index)\n",
         "core/test_snapshots_installed.py",
@@ -90,7 +90,7 @@ TESTED = (
     tested(
         44,
         "only a report ends the sending of a snapshot",
-        "progress.py",
+        "state/progress.py",
         "            self.state is ProgressState.SNAPSHOT and match_index >= first_index - 1\n",
         "            False\n",
         "core/test_snapshots_sent.py",
@@ -98,7 +98,7 @@ TESTED = (
     tested(
         44,
         "any acknowledgement ends the sending of a snapshot",
-        "progress.py",
+        "state/progress.py",
         "            self.state is ProgressState.SNAPSHOT and match_index >= first_index - 1\n",
         "            self.state is ProgressState.SNAPSHOT\n",
         "core/test_snapshots_sent.py",
@@ -106,7 +106,7 @@ TESTED = (
     tested(
         45,
         "a follower that the log cannot help is left alone",
-        "leader.py",
+        "protocol/leader.py",
         "        snapshot_sending.send(node, leading, member, progress, through=through)\n",
         "",
         "core/test_snapshots_sent.py",
@@ -114,7 +114,7 @@ TESTED = (
     tested(
         46,
         "a snapshot that failed is never asked for again",
-        "compaction.py",
+        "protocol/compaction.py",
         '    """The driver could not take it; there will be another try."""\n'
         "    node.compaction.asked = False\n",
         "",
@@ -123,7 +123,7 @@ TESTED = (
     tested(
         46,
         "nothing is kept for followers that lag a little",
-        "compaction.py",
+        "protocol/compaction.py",
         "    through = max(0, meta.index - node.config.snapshot_trailing_entries)\n",
         "    through = meta.index\n",
         "core/test_snapshots_taken.py",
@@ -131,7 +131,7 @@ TESTED = (
     tested(
         46,
         "what follows a snapshot on its way is let go",
-        "compaction.py",
+        "protocol/compaction.py",
         "                through = min(through, progress.snapshot_index)\n",
         "                pass\n",
         "core/test_snapshots_taken.py",
@@ -139,7 +139,7 @@ TESTED = (
     tested(
         46,
         "a snapshot that could not be sent is never sent again",
-        "snapshot_sending.py",
+        "protocol/snapshot_sending.py",
         "        progress.probe(progress.match_index + 1, leading.next_session())\n",
         "",
         "core/test_snapshots_sent.py",
@@ -147,7 +147,7 @@ TESTED = (
     tested(
         4,
         "a snapshot is written before the term that it carries",
-        "state.py",
+        "state/node.py",
         "            if self._state_dirty:\n                effects.append(self._persist(()))\n",
         "",
         "core/test_snapshots_installed.py",
@@ -155,7 +155,7 @@ TESTED = (
     tested(
         26,
         "the report of an earlier attempt to send a snapshot counts",
-        "snapshot_sending.py",
+        "protocol/snapshot_sending.py",
         "        or (message.term, message.session) != (node.current_term, progress.session)\n",
         "",
         "core/test_snapshots_sent.py",

@@ -67,7 +67,7 @@ TESTED = (
     tested(
         41,
         "a compacted log tells of memberships that are gone",
-        "storage/index.py",
+        "storage/log_index.py",
         "        del self._memberships[: bisect_left(self._memberships, first_index)]\n",
         "",
         *_CONFORMANCE,
@@ -75,7 +75,7 @@ TESTED = (
     tested(
         39,
         "a log is compacted with a snapshot of another one",
-        "storage/sequence.py",
+        "storage/entry_runs.py",
         "    if meta.index >= log.first_index and log.term(meta.index) != meta.term:\n",
         "    if meta.index < 0:\n",
         *_CONFORMANCE,

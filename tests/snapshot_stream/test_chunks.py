@@ -11,7 +11,6 @@ import pytest
 from raftcore import Malformed
 from raftcore.codec import NUMBER_MAX, encode_message
 from raftcore.messages import TimeoutNow
-from raftcore.proto import stream_pb2 as pb
 from raftcore.snapshot_stream import (
     Receipt,
     Verdict,
@@ -21,6 +20,7 @@ from raftcore.snapshot_stream import (
     encode_chunk,
     encode_receipt,
 )
+from raftcore.snapshot_stream import stream_pb2 as pb
 from tests.snapshot_stream.ends import CONTENT, message
 from tests.snapshot_stream.ends import chunk as some_chunk
 

@@ -16,9 +16,9 @@ from raftcore.storage import (
     LogVersionUnknown,
     WriteAheadLog,
 )
-from raftcore.storage import base as base_module
-from raftcore.storage.base import Base, read_base
+from raftcore.storage import log_base as base_module
 from raftcore.storage.disk import Disk
+from raftcore.storage.log_base import Base, read_base
 from raftcore.types import HardState
 from tests.storage.disks import FailingDisk, QuickDisk
 from tests.storage.logs import content, entry, files, open_log, run, snapshot, write

@@ -19,8 +19,8 @@ from __future__ import annotations
 
 from raftcore import quorum
 from raftcore.errors import InvariantViolation
-from raftcore.log import RaftLog
 from raftcore.state import Leading, Node
+from raftcore.state.log import RaftLog
 from raftcore.types import Entry, EntryKind, Membership, NodeId
 
 

@@ -1,26 +1,24 @@
 """One node's state (paper, Figure 2, "State"), and the changes of role that everything shares.
 
-It decides nothing: what to do on which message or timer is in the modules that `core` calls, which
-are functions over it.
+It decides nothing: what to do on which message or timer is in `raftcore.protocol`, whose functions
+are over it.
 """
 
 from __future__ import annotations
 
 import random
-from collections import deque
 from dataclasses import dataclass, field
 
 from raftcore import quorum
-from raftcore.applying import Applying
-from raftcore.clock import ClusterClock
-from raftcore.compaction import Compaction
 from raftcore.config import Config
-from raftcore.effects import InstallSnapshot, Persist, SendSnapshot
+from raftcore.effects import Compact, InstallSnapshot, Persist, TakeSnapshot
 from raftcore.errors import InvariantViolation
-from raftcore.log import RaftLog
-from raftcore.outbox import Outbox
-from raftcore.progress import Progress
-from raftcore.reads import Reads
+from raftcore.state.applying import Applying
+from raftcore.state.clock import ClusterClock
+from raftcore.state.leading import Leading
+from raftcore.state.log import RaftLog
+from raftcore.state.outbox import Outbox
+from raftcore.state.reads import Reads
 from raftcore.types import (
     Entry,
     EntryKind,
@@ -30,19 +28,6 @@ from raftcore.types import (
     Role,
     SnapshotMeta,
 )
-
-HEARTBEATS_REMEMBERED_MAX = 128
-"""Of those that the timer sends, not of those for reads: many of these may be under way at once."""
-
-
-@dataclass(slots=True)
-class Transfer:
-    """A leadership transfer under way (thesis §3.10)."""
-
-    to: NodeId
-    deadline_ms: int
-    asked: bool = False
-    """TimeoutNow has been sent."""
 
 
 @dataclass(slots=True)
@@ -56,54 +41,19 @@ class Installing:
 
 
 @dataclass(slots=True)
-class Leading:
-    """What only a leader has; made at election and gone with it, so that nothing of it can be
-    carried into another term."""
+class Compaction:
+    """Snapshots of this node's own state, and what goes of its log because of them."""
 
-    since_ms: int
-    heartbeat_due_ms: int
-    grace_until_ms: int
-    """Until then it does not give up for lack of answers."""
-    grace_given: bool = False
-    progress: dict[NodeId, Progress] = field(default_factory=dict)
-    """Of everybody but itself, in the order of their names."""
-    sequence: int = 0
-    """Of the last heartbeat."""
-    heartbeats_sent: deque[tuple[int, int]] = field(
-        default_factory=lambda: deque(maxlen=HEARTBEATS_REMEMBERED_MAX)
-    )
-    """Number and time of the last heartbeats that the timer sent."""
-    sessions: int = 0
-    transfer: Transfer | None = None
-    offered_ms: int = 0
-    """When leadership was last offered to a voter of higher priority; at first, its beginning."""
-    offers: int = 0
-    """How often, up to a bound."""
-    agreed_next: int = 0
-    """The index that voters with data are expected to agree upon next (`witness`)."""
-    agreed_since_ms: int = 0
-    witnesses_needed: bool = False
-    snapshots: list[SendSnapshot] = field(default_factory=list)
-    """To be handed to the driver."""
-    leaving: list[NodeId] = field(default_factory=list)
-    """Removed, and to be told so once that is committed."""
-    moved: tuple[int, int] = (-1, -1)
-    """Commit index, and the match indexes of the other voters added up, when last looked at."""
-    moved_ms: int = 0
-    """When that was last seen to rise, or nothing waited."""
-    lease_void: bool = False
-    """TimeoutNow was sent in this term: an election may come, however late, that asks nobody to
-    have lost the leader."""
+    asked: bool = False
+    """The driver owes an answer."""
+    due_ms: int = 0
+    """The next one is not asked for before."""
+    effects: list[TakeSnapshot | Compact] = field(default_factory=list)
 
-    def take_snapshots(self) -> list[SendSnapshot]:
-        """What the driver has to send."""
-        snapshots, self.snapshots = self.snapshots, []
-        return snapshots
-
-    def next_session(self) -> int:
-        """A tag for a stream of appends, never used before in this term."""
-        self.sessions += 1
-        return self.sessions
+    def take(self) -> list[TakeSnapshot | Compact]:
+        """What the driver has to do."""
+        effects, self.effects = self.effects, []
+        return effects
 
 
 class Node:

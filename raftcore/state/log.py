@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from raftcore.errors import InvariantViolation
-from raftcore.membership import MembershipHistory
-from raftcore.terms import TermRuns
+from raftcore.state.membership import MembershipHistory
+from raftcore.state.terms import TermRuns
+from raftcore.state.writes import Writes
 from raftcore.types import Entry, EntryKind, Membership, SnapshotMeta
-from raftcore.writes import Writes
 
 if TYPE_CHECKING:
     from raftcore.storage.protocol import LogReader

@@ -9,8 +9,8 @@ from __future__ import annotations
 from raftcore import quorum
 from raftcore.errors import NotLeader, TransferRefused
 from raftcore.messages import TimeoutNow
-from raftcore.progress import Progress, ProgressState
 from raftcore.state import Leading, Node, Transfer
+from raftcore.state.progress import Progress, ProgressState
 from raftcore.types import NodeId
 
 

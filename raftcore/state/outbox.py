@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from raftcore.effects import Send
 from raftcore.messages import AppendEntriesResponse, Message
+from raftcore.state.writes import Writes
 from raftcore.types import NodeId
-from raftcore.writes import Writes
 
 
 class Outbox:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from raftcore import priority, reads, witness
 from raftcore.messages import (
     AppendEntries,
     AppendEntriesResponse,
@@ -10,6 +9,7 @@ from raftcore.messages import (
     HeartbeatResponse,
     Snapshot,
 )
+from raftcore.protocol import priority, reads, witness
 from raftcore.state import Node
 from raftcore.types import NodeId
 

@@ -13,8 +13,8 @@ from dataclasses import replace
 
 from raftcore.effects import SendSnapshot
 from raftcore.messages import Snapshot
-from raftcore.progress import Progress, ProgressState
 from raftcore.state import Leading, Node
+from raftcore.state.progress import Progress, ProgressState
 from raftcore.types import NodeId, SnapshotMeta
 
 

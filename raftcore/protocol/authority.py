@@ -6,10 +6,11 @@ thesis §6.2): half cut off, it would keep its followers from electing one that 
 
 from __future__ import annotations
 
-from raftcore import priority, quorum, reads
+from raftcore import quorum
 from raftcore.messages import Heartbeat
-from raftcore.progress import Progress, ProgressState
+from raftcore.protocol import priority, reads
 from raftcore.state import Leading, Node
+from raftcore.state.progress import Progress, ProgressState
 from raftcore.types import NodeId
 
 _NEVER_MS = -(1 << 62)

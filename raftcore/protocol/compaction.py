@@ -9,34 +9,15 @@ that follow it, or it would need another as soon as it has arrived.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from dataclasses import replace
 
 from raftcore.effects import Compact, TakeSnapshot
 from raftcore.errors import InvariantViolation
+from raftcore.state import Node
 from raftcore.types import SnapshotMeta
-
-if TYPE_CHECKING:
-    from raftcore.state import Node
 
 _RETRY_TIMEOUTS = 10
 """Election timeouts after which a snapshot that failed is asked for again."""
-
-
-@dataclass(slots=True)
-class Compaction:
-    """What is under way."""
-
-    asked: bool = False
-    """The driver owes an answer."""
-    due_ms: int = 0
-    """The next one is not asked for before."""
-    effects: list[TakeSnapshot | Compact] = field(default_factory=list)
-
-    def take(self) -> list[TakeSnapshot | Compact]:
-        """What the driver has to do."""
-        effects, self.effects = self.effects, []
-        return effects
 
 
 def ask(node: Node) -> None:

@@ -6,7 +6,7 @@ from collections import deque
 
 from raftcore.effects import Apply
 from raftcore.errors import InvariantViolation
-from raftcore.log import RaftLog, entry_size
+from raftcore.state.log import RaftLog, entry_size
 
 
 class Applying:

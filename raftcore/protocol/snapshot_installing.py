@@ -8,8 +8,8 @@ the answer leaves once the new log is on disk, and nothing is applied behind it 
 
 from __future__ import annotations
 
-from raftcore import follower
 from raftcore.messages import Snapshot
+from raftcore.protocol import follower
 from raftcore.state import Installing, Node
 from raftcore.types import Role
 

@@ -16,8 +16,8 @@ hands over to the first that has caught up.
 
 from __future__ import annotations
 
-from raftcore import transfer
 from raftcore.config import Config
+from raftcore.protocol import transfer
 from raftcore.state import Leading, Node
 from raftcore.types import NodeId
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from raftcore import authority, quorum, reads, snapshot_sending, transfer, witness
+from raftcore import quorum
 from raftcore.codec import encode_membership
 from raftcore.errors import InvariantViolation, NotLeader, ProposalRefused
-from raftcore.log import ENTRY_OVERHEAD_BYTES, entry_size
 from raftcore.messages import AppendEntries, AppendEntriesResponse, HeartbeatResponse
-from raftcore.progress import Progress, ProgressState
+from raftcore.protocol import authority, reads, snapshot_sending, transfer, witness
 from raftcore.state import Leading, Node
+from raftcore.state.log import ENTRY_OVERHEAD_BYTES, entry_size
+from raftcore.state.progress import Progress, ProgressState
 from raftcore.types import Entry, EntryKind, NodeId, Role
 
 _DISK_READS_MAX = 2

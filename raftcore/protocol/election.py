@@ -7,7 +7,7 @@ counts once it is on its own disk.
 
 from __future__ import annotations
 
-from raftcore import leader, priority, quorum
+from raftcore import quorum
 from raftcore.messages import (
     PreVote,
     PreVoteResponse,
@@ -16,6 +16,7 @@ from raftcore.messages import (
     RequestVoteResponse,
     TimeoutNow,
 )
+from raftcore.protocol import leader, priority
 from raftcore.state import Node
 from raftcore.types import NodeId, Role
 

@@ -14,8 +14,8 @@ from raftcore import changes, quorum
 from raftcore.codec import encode_membership
 from raftcore.errors import ChangeRefused, NotLeader
 from raftcore.messages import Removed, TimeoutNow
-from raftcore.progress import Progress
 from raftcore.state import Leading, Node
+from raftcore.state.progress import Progress
 from raftcore.types import EntryKind, Membership, NodeId
 
 

@@ -20,7 +20,7 @@ from raftcore.types import NodeId
 
 
 def ask(node: Node) -> int:
-    """A read begins; its number, which `ReadReady` or `ReadRefused` will bear."""
+    """A read begins; its number, for `ReadReady` or `ReadRefused`."""
     reads = node.reads
     reads.last_id += 1
     reads.pending += 1

@@ -45,7 +45,7 @@ class Compaction:
     """Snapshots of this node's own state, and what goes of its log because of them."""
 
     asked: bool = False
-    """The driver owes an answer."""
+    """The driver has not answered yet."""
     due_ms: int = 0
     """The next one is not asked for before."""
     effects: list[TakeSnapshot | Compact] = field(default_factory=list)

@@ -5,12 +5,14 @@ from __future__ import annotations
 import errno
 import io
 import os
+import runpy
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from raftcore.storage import LogDamaged, record_pb2
+from raftcore.storage import LogDamaged, MemoryLog, record_pb2
 from raftcore.storage import disk as disk_module
 from raftcore.storage.disk import Disk
 from raftcore.storage.errors import log_failed
@@ -67,6 +69,15 @@ def test_on_windows_folders_are_not_synced_and_files_not_locked(
     monkeypatch.setattr(os, "open", lambda *_: pytest.fail("a folder cannot be opened there"))
     Disk().sync_folder(tmp_path)
     assert Disk().lock(file)
+
+
+def test_it_can_be_imported_there(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "fcntl", None)
+    assert runpy.run_path(disk_module.__file__)["fcntl"] is None
+
+
+def test_memory_always_has_room() -> None:
+    assert MemoryLog().has_room(1 << 40)
 
 
 def test_a_file_that_cannot_be_finished_is_not_left(tmp_path, monkeypatch) -> None:

@@ -27,6 +27,14 @@ TESTED = (
     ),
     tested(
         36,
+        "the name of a segment that a start finds is taken for durable",
+        "storage/recovery.py",
+        "    disk.sync_folder(folder.path)\n    if base is not None:\n",
+        "    if base is not None:\n        disk.sync_folder(folder.path)\n",
+        _CRASHES,
+    ),
+    tested(
+        36,
         "the name of a snapshot in the log's place is not durable",
         "storage/wal.py",
         "            self._disk.rename(unfinished, self._folder.base)\n"

@@ -153,23 +153,45 @@ def test_a_log_survives_one_power_cut_after_another(tmp_path: Path, seed: int) -
         assert state(log) == next(story.states())
 
 
+def killed_at_each_operation(
+    tmp_path: Path, seed: int
+) -> Iterator[tuple[random.Random, Story, Path, PowerCutDisk]]:
+    """Logs whose process ended, on disks that have kept what it had not synced."""
+    operations = 0
+    cut = True
+    while cut:
+        story = Story.drawn(random.Random(seed), snapshots=seed > 1)
+        folder = tmp_path / str(operations)
+        disk = PowerCutDisk(operations)
+        cut = run_until_the_cut(folder, story, disk)
+        disk.operations = NEVER
+        yield random.Random(f"{seed} {operations}"), story, folder, disk
+        operations += 1
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_what_is_found_after_a_kill_stays_when_the_power_goes_then(
     tmp_path: Path, seed: int
 ) -> None:
     # The process ends at any operation; what the next one reads it counts on at once.
-    operations = 0
-    cut = True
-    while cut:
-        rng = random.Random(f"{seed} {operations}")
-        story = Story.drawn(random.Random(seed))
-        folder = tmp_path / str(operations)
-        disk = PowerCutDisk(operations)
-        cut = run_until_the_cut(folder, story, disk)
-        disk.operations = NEVER
+    for rng, _, folder, disk in killed_at_each_operation(tmp_path, seed):
         with closing(open_log(folder, disk)) as log:
             found = state(log)
         disk.lose(rng)
         with closing(open_log(folder, disk)) as log:
             assert state(log) == found
-        operations += 1
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_what_is_written_after_a_kill_stays_when_the_power_goes_then(
+    tmp_path: Path, seed: int
+) -> None:
+    # It goes on in files that the process before it had made, synced or not.
+    for rng, story, folder, disk in killed_at_each_operation(tmp_path, seed):
+        with closing(open_log(folder, disk)) as log:
+            story.goes_on_from(log)
+            story.write(log)
+            written = state(log)
+        disk.lose(rng)
+        with closing(open_log(folder, disk)) as log:
+            assert state(log) == written

@@ -35,6 +35,25 @@ TESTED = (
     ),
     tested(
         36,
+        "a segment made ahead is used though its name could not be synced",
+        "storage/folder.py",
+        "            self._not_prepared = True\n",
+        "            return\n",
+        _CRASHES,
+    ),
+    tested(
+        32,
+        "the name of a segment made ahead is synced again",
+        "storage/folder.py",
+        "        if self._not_prepared or not path.exists():\n",
+        "        if self._not_prepared and path.exists():\n"
+        "            self._disk.sync_folder(self.path)\n"
+        "            self._not_prepared = False\n"
+        "        if not path.exists():\n",
+        _CRASHES,
+    ),
+    tested(
+        36,
         "the name of a snapshot in the log's place is not durable",
         "storage/wal.py",
         "            self._disk.rename(unfinished, self._folder.base)\n"

@@ -124,9 +124,7 @@ class RaftCore:
         self._reported: tuple[Role, int, NodeId | None]
         self._reported = (Role.FOLLOWER, hard_state.current_term, None)
         self._node.reset_election_timer()
-        if self._node.promotable and not self._node.other_voters:
-            # Nobody else could be leading: why wait?
-            self._node.election_due_ms = now_ms
+        election.start_alone(self._node)
         if trace is not None:
             recording.attach(self, trace)
 

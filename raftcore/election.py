@@ -36,6 +36,20 @@ def on_timer(node: Node) -> None:
         _ask(node)
 
 
+def start_alone(node: Node) -> None:
+    """At its start: the only voter need not wait for anybody.
+
+    Unless it may have become that only just now.  Whoever led until then may not know that the
+    change is committed, lead on, and answer reads from a lease that rests on this node's promise
+    alone: then that binds its own vote as well.
+    """
+    if not node.promotable or node.other_voters:
+        return
+    may_count = node.log.memberships_that_may_count()
+    alone = all(quorum.voters(membership) == {node.node_id} for membership in may_count)
+    node.election_due_ms = node.now_ms if alone else max(node.now_ms, node.promised_until_ms)
+
+
 def pre_campaign(node: Node) -> None:
     """Ask whether an election could be won."""
     node.courtesy_ms = 0

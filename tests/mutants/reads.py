@@ -70,6 +70,14 @@ TESTED = (
         "core/test_reads_lease.py",
     ),
     tested(
+        18,
+        "the own vote of the only voter is bound by no promise",
+        "election.py",
+        "now_ms if alone else max(node.now_ms, node.promised_until_ms)\n",
+        "now_ms\n",
+        "core/test_reads_lease.py",
+    ),
+    tested(
         52,
         "a round of reads needs one majority of two",
         "quorum.py",

@@ -204,10 +204,11 @@ class RaftLog:
         """Add one entry behind the last."""
         if entry.index != self.last_index + 1 or entry.term < self._terms.last_term:
             raise InvariantViolation(f"{entry!r} does not continue a log of {self.last_index}")
+        if entry.kind is EntryKind.MEMBERSHIP:
+            # First of all: it is the one part that can fail, and then nothing may have changed.
+            self._memberships.append(entry)
         if entry.term != self._terms.last_term:
             self._terms.begin(entry.index, entry.term)
-        if entry.kind is EntryKind.MEMBERSHIP:
-            self._memberships.append(entry)
         self._total += len(entry.data) + ENTRY_OVERHEAD_BYTES
         self._tail.append(entry)
         self._ends.append(self._total)

@@ -1,9 +1,34 @@
-"""Mistakes in elections, replication and durability that the simulator notices."""
+"""Mistakes in elections, replication and durability, most of which the simulator notices."""
 
 from __future__ import annotations
 
-from tests.mutants.mutant import Mutant
+from tests.mutants.mutant import Mutant, tested
 
+TESTED = (
+    tested(
+        0,
+        "a membership that cannot be read leaves its term behind",
+        "log.py",
+        "        if entry.kind is EntryKind.MEMBERSHIP:\n"
+        "            # First of all: it is the one part that can fail, and then nothing may have changed.\n"
+        "            self._memberships.append(entry)\n"
+        "        if entry.term != self._terms.last_term:\n"
+        "            self._terms.begin(entry.index, entry.term)\n",
+        "        if entry.term != self._terms.last_term:\n"
+        "            self._terms.begin(entry.index, entry.term)\n"
+        "        if entry.kind is EntryKind.MEMBERSHIP:\n"
+        "            self._memberships.append(entry)\n",
+        "core/test_log.py",
+    ),
+    tested(
+        0,
+        "a membership comes in unread",
+        "codec.py",
+        "            if kind == EntryKind.MEMBERSHIP:\n",
+        "            if kind == EntryKind.NOOP:\n",
+        "core/test_codec.py",
+    ),
+)
 SIMULATED = (
     Mutant(
         1,

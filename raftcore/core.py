@@ -196,8 +196,7 @@ class RaftCore:
         node = self._node
         due: list[int | None]
         if node.leading is None:
-            asked = node.reads.asked
-            due = [node.election_due_ms, node.resend_due_ms, asked.deadline_ms if asked else None]
+            due = [node.election_due_ms, node.resend_due_ms, reads.next_timer(node)]
         else:
             handing_over = node.leading.transfer
             due = [

@@ -7,7 +7,7 @@ counts once it is on its own disk.
 
 from __future__ import annotations
 
-from raftcore import leader, priority, quorum
+from raftcore import leader, priority, quorum, reads
 from raftcore.messages import (
     PreVote,
     PreVoteResponse,
@@ -170,6 +170,7 @@ def on_removed(node: Node, message: Removed) -> None:
     node.become_follower(node.current_term, None)
     node.removed = True
     node.election_due_ms = None
+    reads.give_up(node, "no leader")
 
 
 def _told_removed(node: Node, candidate: NodeId) -> bool:

@@ -41,7 +41,7 @@ TESTED = (
         61,
         "a read is served before its index is applied",
         "reads.py",
-        "        while self.confirmed and self.confirmed[0][0] <= applied_index:\n",
+        "        while self.confirmed and self.confirmed[0].index <= applied_index:\n",
         "        while self.confirmed:\n",
         "core/test_reads.py",
     ),
@@ -76,6 +76,14 @@ TESTED = (
         "now_ms if alone else max(node.now_ms, node.promised_until_ms)\n",
         "now_ms\n",
         "core/test_reads_lease.py",
+    ),
+    tested(
+        66,
+        "a read whose index never comes waits for ever",
+        "reads.py",
+        "    if not confirmed or confirmed[-1].index <= node.log.commit_index:\n",
+        "    if not confirmed or confirmed[-1].index > 0:\n",
+        "core/test_reads_forwarded.py",
     ),
     tested(
         52,

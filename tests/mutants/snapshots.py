@@ -6,6 +6,14 @@ from tests.mutants.mutant import tested
 
 TESTED = (
     tested(
+        45,
+        "a witness whose own log is not compacted gets nothing",
+        "snapshot_installing.py",
+        "    if node.config.witness:\n",
+        "    if node.config.witness and node.config.snapshots:\n",
+        "core/test_snapshots_witness.py",
+    ),
+    tested(
         22,
         "what was compacted is a conflict",
         "log.py",

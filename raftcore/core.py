@@ -118,8 +118,7 @@ class RaftCore:
             rng,
             now_ms,
         )
-        if config.snapshots:
-            self._node.applying.measure(self._node.log)
+        compaction.start(self._node)
         witness.check_start(self._node.log, config.node_id, witness=config.witness)
         self._reported: tuple[Role, int, NodeId | None]
         self._reported = (Role.FOLLOWER, hard_state.current_term, None)

@@ -6,6 +6,14 @@ from tests.mutants.mutant import tested
 
 TESTED = (
     tested(
+        46,
+        "a damaged snapshot is the newest until the log has grown",
+        "compaction.py",
+        "    useless = 0 < covered == compaction.unusable_index < applying.applied_index\n",
+        "    useless = covered < 0\n",
+        "core/test_snapshots_restart.py",
+    ),
+    tested(
         45,
         "a witness whose own log is not compacted gets nothing",
         "snapshot_installing.py",

@@ -75,8 +75,9 @@ class RaftLog:
         """The newest one of this log, or what it began with."""
         self.first_index = reader.first_index
         """The oldest entry that can be sent: the term of the one before it is known."""
-        if snapshot is not None and reader.first_index <= snapshot.index:
-            # Of the entry before the oldest on disk nothing is known, so that one is the boundary.
+        if snapshot is not None and 1 < reader.first_index <= snapshot.index:
+            # Of the entry before the oldest on disk nothing is known, so that one is the boundary;
+            # but before the very first there is none.
             self.first_index += 1
         # Handed out to be written, up to this index.
         self._offered = last_index

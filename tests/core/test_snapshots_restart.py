@@ -10,7 +10,7 @@ from raftcore.starting import align
 from raftcore.storage import MemoryLog
 from tests.core.changing import of
 from tests.core.cluster import ELECTION_MS, entry, log_of, membership_entry, start
-from tests.core.snapshots import ON, compacted, meta
+from tests.core.snapshots import ON, compacted, elected, lags, meta
 
 # ---------------------------------------------------------------- after it
 
@@ -167,6 +167,17 @@ def test_but_not_where_the_driver_takes_snapshots_when_it_likes(options):
     node = began_before_its_snapshot(**options)
     node.receive(Heartbeat(1, "b", 5, 1))
     assert (node.core.applied_index, node.wanted) == (5, [])
+
+
+def test_a_log_that_holds_everything_sends_a_new_member_everything():
+    disk = MemoryLog()
+    disk.append(HardState(1), log_of(1, 1, 1))
+    disk.compact(meta(2), 0)
+    node = elected(start("a", disk, "abc", 3, **ON), "bc")
+    lags(node, "b", 0, 0)
+    message = node.take(AppendEntries, "b")[-1]
+    assert (message.prev_log_index, [one.index for one in message.entries]) == (0, [1, 2, 3])
+    assert node.to_send == []
 
 
 def test_the_term_before_the_first_entry_that_was_kept_need_not_be_known():

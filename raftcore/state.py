@@ -77,8 +77,6 @@ class Leading:
     transfer: Transfer | None = None
     offered_ms: int = 0
     """When leadership was last offered to a voter with a higher priority; at first, its beginning."""
-    offers: int = 0
-    """How often, up to a bound."""
     agreed_next: int = 0
     """The index that voters with data are expected to agree upon next (`witness`)."""
     agreed_since_ms: int = 0
@@ -126,6 +124,7 @@ class Node:
         "leading",
         "log",
         "now_ms",
+        "offers",
         "outbox",
         "postponed",
         "promised_to",
@@ -192,6 +191,9 @@ class Node:
         """How much longer it waits with an election, to let others go first."""
         self.stood_back = 0
         """Elections in which a node of priority 0 did not stand, since there was last a leader."""
+        self.offers: dict[NodeId, tuple[int, int]] = {}
+        """How often leadership was offered to somebody since that one last led, up to a bound, and
+        when it was last.  A hand-over that fails may end the term, so terms do not end this."""
         self.postponed = False
         """The election was put off once already because this node itself had been asleep."""
 
@@ -268,6 +270,7 @@ class Node:
             raise InvariantViolation(f"{self.node_id} and {leader} both lead in term {term}")
         if self.role is not Role.FOLLOWER or term != self.current_term or leader != self.leader:
             self.become_follower(term, leader)
+            self.offers.pop(leader, None)
         self.heard_leader_ms = self.now_ms
         self.stood_back = 0
         self.promised_to = leader

@@ -188,7 +188,8 @@ class RaftCore:
     def receive(self, message: Message, now_ms: int) -> None:
         """A message from a peer, in any order, once, twice or late."""
         self._advance(now_ms)
-        _HANDLERS[type(message)](self._node, message)
+        if not election.term_too_far_ahead(self._node, message.term):
+            _HANDLERS[type(message)](self._node, message)
 
     def next_timer(self) -> int | None:
         """When `handle_timer` wants to be called, unless another input changes it."""
@@ -313,6 +314,8 @@ class RaftCore:
         If it is wanted, an `InstallSnapshot` follows; otherwise the snapshot may be thrown away.
         """
         self._advance(now_ms)
+        if election.term_too_far_ahead(self._node, message.term):
+            return False
         return snapshot_installing.arrived(self._node, message)
 
     # ------------------------------------------------------------------ effects

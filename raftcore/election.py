@@ -19,6 +19,21 @@ from raftcore.messages import (
 from raftcore.state import Node
 from raftcore.types import NodeId, Role
 
+TERM_STEP_MAX = 1 << 20
+"""The furthest that one message leads into a later term."""
+
+
+def term_too_far_ahead(node: Node, term: int) -> bool:
+    """Whether a message is of a term that this node is only led towards by it, and is dropped.
+
+    Terms never fall and have an end, so one message of the last of them would be the last election
+    of the cluster.  Who honestly is behind by more than a step needs a few messages.
+    """
+    if term <= node.current_term + TERM_STEP_MAX:
+        return False
+    node.become_follower(node.current_term + TERM_STEP_MAX, None)
+    return True
+
 
 def on_timer(node: Node) -> None:
     """The election timer of everybody but the leader."""

@@ -7,6 +7,22 @@ from tests.mutants.mutant import Mutant, tested
 TESTED = (
     tested(
         0,
+        "one message leads to the last of all terms",
+        "election.py",
+        "    if term <= node.current_term + TERM_STEP_MAX:\n",
+        "    if term:\n",
+        "core/test_paper_terms.py",
+    ),
+    tested(
+        0,
+        "one heartbeat leads to the end of cluster time",
+        "clock.py",
+        "        self.observe(min(value_ms, self.read(now_ms) + STEP_MAX_MS), now_ms)\n",
+        "        self.observe(value_ms, now_ms)\n",
+        "core/test_paper_terms.py",
+    ),
+    tested(
+        0,
         "a membership that cannot be read leaves its term behind",
         "log.py",
         "        if entry.kind is EntryKind.MEMBERSHIP:\n"

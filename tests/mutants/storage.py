@@ -26,6 +26,14 @@ TESTED = (
         _CRASHES,
     ),
     tested(
+        34,
+        "a record may hold a sector of zeros, which is what a torn one is known by",
+        "storage/segment.py",
+        "    if seal.veils and _ZERO_SECTOR in frame:\n",
+        "    if not seal.veils:\n",
+        "storage/test_damage.py",
+    ),
+    tested(
         36,
         "the name of a segment that a start finds is taken for durable",
         "storage/recovery.py",

@@ -34,9 +34,7 @@ class SegmentFolder:
 
     def take(self) -> None:
         """Make the folder if need be and take it for this process; raises `LogLocked`."""
-        if not self.path.is_dir():
-            self.path.mkdir(parents=True)
-            self._disk.sync_folder(self.path.parent)
+        self._disk.make_folder(self.path)
         self._lock = io.FileIO(self.path / "lock", "a")
         if not self._disk.lock(self._lock):
             self._lock.close()

@@ -35,6 +35,14 @@ TESTED = (
     ),
     tested(
         36,
+        "of several folders that are made only the last one's name is durable",
+        "storage/disk.py",
+        "        self.make_folder(folder.parent)\n        folder.mkdir(exist_ok=True)\n",
+        "        folder.mkdir(parents=True)\n",
+        "storage/test_reopened.py",
+    ),
+    tested(
+        36,
         "the name of a segment that a start finds is taken for durable",
         "storage/recovery.py",
         "    disk.sync_folder(folder.path)\n    if base is not None:\n",

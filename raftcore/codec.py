@@ -1,7 +1,8 @@
 """Bytes of messages, memberships and what snapshots stand for: the edge of the core.
 
-What decodes is well formed: ids are there, numbers are bounded, terms do not decrease.  The
-core relies on it and checks only what depends on its own state.  Anything else is `Malformed`.
+What decodes is well formed: ids are there, numbers are bounded, terms do not decrease, memberships
+are such as a leader appends.  The core relies on it and checks only what depends on its own state.
+Anything else is `Malformed`.
 Sizes are the transport's and the log's to limit, before they read.
 """
 
@@ -17,6 +18,7 @@ from google.protobuf.message import DecodeError
 from google.protobuf.message import Message as ProtobufMessage
 
 from raftcore import messages as m
+from raftcore import quorum
 from raftcore.errors import Malformed
 from raftcore.proto import raft_pb2 as pb
 from raftcore.types import (
@@ -96,7 +98,7 @@ def _membership_out(membership: Membership) -> pb.Membership:
 def _membership_in(parsed: pb.Membership) -> Membership:
     if not parsed.voters:
         raise Malformed("a membership without voters")
-    return Membership(
+    membership = Membership(
         voters=_node_ids(parsed.voters),
         learners=_node_ids(parsed.learners),
         voters_outgoing=_node_ids(parsed.voters_outgoing),
@@ -105,6 +107,14 @@ def _membership_in(parsed: pb.Membership) -> Membership:
         auto_leave=parsed.auto_leave,
         removed=_node_ids(parsed.removed),
     )
+    if membership.learners & quorum.voters(membership):
+        raise Malformed("a membership with somebody who is voter and learner")
+    if membership.removed & membership.members:
+        raise Malformed("a membership with somebody who was removed")
+    for half in (membership.voters, membership.voters_outgoing):
+        if len(half & membership.witnesses) >= quorum.majority(len(half)):
+            raise Malformed("a membership with a majority of witnesses")
+    return membership
 
 
 def _snapshot_meta_out(meta: SnapshotMeta) -> pb.SnapshotMeta:
@@ -167,6 +177,7 @@ def _append_entries_in(parsed: pb.AppendEntries) -> m.AppendEntries:
             raise Malformed("an entry with a number out of range")
         if not _KNOWN_KINDS.issuperset(parsed.kinds):
             raise Malformed("an entry of no known kind")
+        _check_memberships(parsed)
     if prev == 0 and parsed.prev_log_term:
         raise Malformed("a term before the first entry")
     if last_term > _number(parsed.term):
@@ -182,6 +193,13 @@ def _append_entries_in(parsed: pb.AppendEntries) -> m.AppendEntries:
         leader_commit=_number(parsed.leader_commit),
         session=_number(parsed.session),
     )
+
+
+def _check_memberships(parsed: pb.AppendEntries) -> None:
+    if EntryKind.MEMBERSHIP in parsed.kinds:
+        for kind, data in zip(parsed.kinds, parsed.data, strict=True):
+            if kind == EntryKind.MEMBERSHIP:
+                decode_membership(data)
 
 
 def _snapshot_out(message: m.Snapshot) -> pb.Snapshot:

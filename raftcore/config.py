@@ -82,7 +82,8 @@ class Config:
     snapshots: bool = False
     """The driver keeps snapshots (paper §7): it is asked to take, send and install them.  Without,
     the log is never compacted.  On for every member or for none; and once on, for ever: what was
-    compacted cannot be sent as entries."""
+    compacted cannot be sent as entries.  A witness that needs what others have compacted gets an
+    `InstallSnapshot` all the same."""
 
     snapshot_log_bytes: int = 64 * MIB
     """A snapshot is asked for when what was applied since the last one counts for more than this.

@@ -132,15 +132,12 @@ class RaftCore:
             rng,
             now_ms,
         )
-        if config.snapshots:
-            self._node.applying.measure(self._node.log)
+        compaction.start(self._node)
         witness.check_start(self._node.log, config.node_id, witness=config.witness)
         self._reported: tuple[Role, int, NodeId | None]
         self._reported = (Role.FOLLOWER, hard_state.current_term, None)
         self._node.reset_election_timer()
-        if self._node.promotable and not self._node.other_voters:
-            # Nobody else could be leading: why wait?
-            self._node.election_due_ms = now_ms
+        election.start_alone(self._node)
         if trace is not None:
             recording.attach(self, trace)
 
@@ -208,15 +205,15 @@ class RaftCore:
         if handle is None:
             raise TypeError(f"{message!r} is no message: bytes are for codec.decode_message.")
         self._advance(now_ms)
-        handle(self._node, message)
+        if not election.term_too_far_ahead(self._node, message.term):
+            handle(self._node, message)
 
     def next_timer(self) -> int | None:
         """When `handle_timer` wants to be called, unless another input changes it."""
         node = self._node
         due: list[int | None]
         if node.leading is None:
-            asked = node.reads.asked
-            due = [node.election_due_ms, node.resend_due_ms, asked.deadline_ms if asked else None]
+            due = [node.election_due_ms, node.resend_due_ms, reads.next_timer(node)]
         else:
             handing_over = node.leading.transfer
             due = [
@@ -336,6 +333,8 @@ class RaftCore:
         If it is wanted, an `InstallSnapshot` follows; otherwise the snapshot may be thrown away.
         """
         self._advance(now_ms)
+        if election.term_too_far_ahead(self._node, message.term):
+            return False
         return snapshot_installing.arrived(self._node, message)
 
     # ------------------------------------------------------------------ effects

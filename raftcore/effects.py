@@ -115,8 +115,8 @@ class ReadRefused:
     """Nothing can be said for this read; asking again is always safe.
 
     "no leader": none is known here.  "leader lost": the one that was asked leads no more, or this
-    node follows another.  "no answer": it has been silent for an election timeout.  "busy": as
-    many reads wait as may.  "witness": this node has no data to read.
+    node follows another.  "no answer": it has been silent for an election timeout, and with it what
+    may be read.  "busy": as many reads wait as may.  "witness": this node has no data to read.
     """
 
     read_id: int

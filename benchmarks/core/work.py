@@ -72,7 +72,7 @@ def logged(count: int, *, batch: int, size: int, folder: Path | None = None) -> 
     """Entries per second into the log on disk, one sync per batch."""
     with tempfile.TemporaryDirectory(dir=folder) as path:
         log = WriteAheadLog.open(Path(path) / "log")
-        data = bytes(size)
+        data = b"x" * size
 
         def work() -> None:
             for first in range(1, count + 1, batch):
@@ -94,7 +94,7 @@ def compacted(
     batches, compactions = [], []
     with tempfile.TemporaryDirectory(dir=folder) as path, ThreadPoolExecutor(1) as aside:
         log = WriteAheadLog.open(Path(path) / "log")
-        data = bytes(size)
+        data = b"x" * size
         voters = Membership(frozenset("abc"))
 
         def compact(index: int) -> None:
@@ -124,7 +124,7 @@ def restart(count: int, *, size: int = 100, folder: Path | None = None) -> tuple
     """Seconds to open a log of so many entries, and to make a core on it."""
     with tempfile.TemporaryDirectory(dir=folder) as path:
         log = WriteAheadLog.open(Path(path) / "log")
-        data = bytes(size)
+        data = b"x" * size
         log.append(HardState(1), [])
         for first in range(1, count + 1, 10_000):
             indexes = range(first, min(first + 10_000, count + 1))

@@ -2,9 +2,10 @@
 
 "Each server takes snapshots independently, covering just the committed entries in its log."  What
 has been applied counts by its bytes, and when it is enough the driver is asked for a snapshot, one
-at a time.  A request that fails is made again after a while.  Some entries before the snapshot are
-kept for followers that lag a little; and as long as a snapshot is on its way to a follower, all
-that follow it, or it would need another as soon as it has arrived.
+at a time.  A request that fails is made again after a while.  One is also asked for where the state
+machine began with less than the newest snapshot covers: that one could not be used.  Some entries
+before the snapshot are kept for followers that lag a little; and as long as a snapshot is on its
+way to a follower, all that follow it, or it would need another as soon as it has arrived.
 """
 
 from __future__ import annotations
@@ -20,15 +21,24 @@ _RETRY_TIMEOUTS = 10
 """Election timeouts after which a snapshot that failed is asked for again."""
 
 
+def start(node: Node) -> None:
+    """Find out how far the newest snapshot is behind, and whether it is of any use."""
+    if node.config.snapshots:
+        node.applying.measure(node.log)
+        if node.applying.applied_index < node.log.snapshot_index:
+            node.compaction.unusable_index = node.log.snapshot_index
+
+
 def ask(node: Node) -> None:
-    """Ask for a snapshot, if the log has grown enough."""
+    """Ask for a snapshot, if the log has grown enough or the newest is of no use."""
     config, compaction, applying = node.config, node.compaction, node.applying
     if not config.snapshots or not config.snapshot_log_bytes or compaction.asked:
         return
-    if (
-        applying.bytes_since_snapshot <= config.snapshot_log_bytes
-        or node.now_ms < compaction.due_ms
-    ):
+    covered = node.log.snapshot_index
+    # Behind it, so that it stands for something else.
+    useless = 0 < covered == compaction.unusable_index < applying.applied_index
+    enough = applying.bytes_since_snapshot > config.snapshot_log_bytes or useless
+    if not enough or node.now_ms < compaction.due_ms:
         return
     if config.witness:
         # There is no state to keep: what it would stand for is all there is to it.

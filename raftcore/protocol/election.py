@@ -16,9 +16,24 @@ from raftcore.messages import (
     RequestVoteResponse,
     TimeoutNow,
 )
-from raftcore.protocol import leader, priority
+from raftcore.protocol import leader, priority, reads
 from raftcore.state import Node
 from raftcore.types import NodeId, Role
+
+TERM_STEP_MAX = 1 << 20
+"""The furthest that one message leads into a later term."""
+
+
+def term_too_far_ahead(node: Node, term: int) -> bool:
+    """Whether a message is of a term that this node is only led towards by it, and is dropped.
+
+    Terms never fall and have an end, so one message of the last of them would be the last election
+    of the cluster.  Who honestly is behind by more than a step needs a few messages.
+    """
+    if term <= node.current_term + TERM_STEP_MAX:
+        return False
+    node.become_follower(node.current_term + TERM_STEP_MAX, None)
+    return True
 
 
 def on_timer(node: Node) -> None:
@@ -35,6 +50,20 @@ def on_timer(node: Node) -> None:
         pre_campaign(node)
     elif node.resend_due_ms is not None and now_ms >= node.resend_due_ms:
         _ask(node)
+
+
+def start_alone(node: Node) -> None:
+    """At its start: the only voter need not wait for anybody.
+
+    Unless it may have become that only just now.  Whoever led until then may not know that the
+    change is committed, lead on, and answer reads from a lease that rests on this node's promise
+    alone: then that binds its own vote as well.
+    """
+    if not node.promotable or node.other_voters:
+        return
+    may_count = node.log.memberships_that_may_count()
+    alone = all(quorum.voters(membership) == {node.node_id} for membership in may_count)
+    node.election_due_ms = node.now_ms if alone else max(node.now_ms, node.promised_until_ms)
 
 
 def pre_campaign(node: Node) -> None:
@@ -157,6 +186,7 @@ def on_removed(node: Node, message: Removed) -> None:
     node.become_follower(node.current_term, None)
     node.removed = True
     node.election_due_ms = None
+    reads.give_up(node, "no leader")
 
 
 def _told_removed(node: Node, candidate: NodeId) -> bool:

@@ -50,7 +50,7 @@ def on_heartbeat(node: Node, message: Heartbeat) -> None:
         node.courtesy_ms = priority.waiting_ms(node.config, message.ahead)
         node.follow(message.term, message.leader)
         node.log.commit_to(message.leader_commit)
-        node.clock.observe(message.time_ms, node.now_ms)
+        node.clock.follow(message.time_ms, node.now_ms)
         reads.ask_again(node)
     node.outbox.send(
         message.leader,

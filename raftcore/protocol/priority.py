@@ -6,7 +6,9 @@ it campaigns.  So the most preferred of those that are left stands first, and on
 delays nobody for longer than its last answer counts.
 
 A leader that is not the most preferred hands over (thesis §3.10): not before it has led for a
-while, only to one that has the log, and each time that nothing comes of it it waits twice as long.
+while, only to one that has the log, and each time that nothing comes of it it waits twice as long,
+whatever terms there are in between: one that can be reached by few takes the term with it and does
+not win the next.
 
 With priority 0 a node stands back and lets others lead, but not for ever: it may hold the longest
 log of those that are left, so that nobody can win its vote, or be the only one that is left to
@@ -59,8 +61,7 @@ def waiting_ms(config: Config, others_ahead: int) -> int:
 
 def on_timer(node: Node, leading: Leading) -> None:
     """Hand over to a voter that should rather lead."""
-    timeout_ms = node.config.election_timeout_ms
-    wait_ms = (timeout_ms * _LEADS_FIRST_TIMEOUTS) << leading.offers
+    wait_ms = node.config.election_timeout_ms * _LEADS_FIRST_TIMEOUTS
     if leading.transfer is not None or node.now_ms - leading.offered_ms < wait_ms:
         return
     heirs = [
@@ -69,11 +70,19 @@ def on_timer(node: Node, leading: Leading) -> None:
         if progress.priority > node.config.priority
         and _could_lead(node, member)
         and progress.caught_up(node.now_ms, node.config)
+        and _waited(node, leading, member, wait_ms)
     ]
     if heirs:
+        heir = min(heirs)[2]
+        offers, _ = node.offers.get(heir, (0, 0))
+        node.offers[heir] = (min(offers + 1, _DOUBLINGS_MAX), node.now_ms)
         leading.offered_ms = node.now_ms
-        leading.offers = min(leading.offers + 1, _DOUBLINGS_MAX)
-        transfer.start(node, min(heirs)[2])
+        transfer.start(node, heir)
+
+
+def _waited(node: Node, leading: Leading, heir: NodeId, wait_ms: int) -> bool:
+    offers, offered_ms = node.offers.get(heir, (0, leading.since_ms))
+    return node.now_ms - max(offered_ms, leading.since_ms) >= wait_ms << offers
 
 
 def _could_lead(node: Node, member: NodeId) -> bool:

@@ -13,9 +13,10 @@ number only finds the answer's way back.  Nothing here sends heartbeats: `author
 from __future__ import annotations
 
 from raftcore import quorum
+from raftcore.effects import ReadRefusal
 from raftcore.messages import ReadIndex, ReadIndexResponse
 from raftcore.state import Leading, Node
-from raftcore.state.reads import Asked, Round
+from raftcore.state.reads import Asked, Confirmed, Round
 from raftcore.types import NodeId
 
 
@@ -58,7 +59,7 @@ def on_read_index_response(node: Node, message: ReadIndexResponse) -> None:
         return
     reads.asked = None
     if message.granted:
-        reads.confirmed.append((message.index, asked.reads))
+        reads.confirmed.append(Confirmed(message.index, asked.reads, node.now_ms))
     else:
         reads.refuse(asked.reads, "leader lost")
 
@@ -71,12 +72,39 @@ def ask_again(node: Node) -> None:
         node.outbox.send(asked.leader, ReadIndex(asked.term, node.node_id, asked.request))
 
 
+def next_timer(node: Node) -> int | None:
+    """When `on_timer` has something to do, unless the leader is heard."""
+    asked, given_up_ms = node.reads.asked, _given_up_ms(node)
+    if asked is None or given_up_ms is None:
+        return given_up_ms if asked is None else asked.deadline_ms
+    return min(asked.deadline_ms, given_up_ms)
+
+
 def on_timer(node: Node) -> None:
-    """Give up a question that nobody answers."""
-    asked = node.reads.asked
+    """Give up a question that nobody answers, and an index that nobody brings."""
+    asked, given_up_ms = node.reads.asked, _given_up_ms(node)
     if asked is not None and node.now_ms >= asked.deadline_ms:
         node.reads.asked = None
         node.reads.refuse(asked.reads, "no answer")
+    if given_up_ms is not None and node.now_ms >= given_up_ms:
+        give_up(node, "no answer")
+
+
+def give_up(node: Node, reason: ReadRefusal) -> None:
+    """Nobody is going to tell this node that these reads' indexes are committed."""
+    confirmed, commit_index = node.reads.confirmed, node.log.commit_index
+    while confirmed and confirmed[-1].index > commit_index:
+        node.reads.refuse(confirmed.pop().reads, reason)
+
+
+def _given_up_ms(node: Node) -> int | None:
+    # As long as a leader is heard, the entries may be on their way.
+    confirmed, heard_ms = node.reads.confirmed, node.heard_leader_ms
+    if not confirmed or confirmed[-1].index <= node.log.commit_index:
+        return None
+    since_ms = confirmed[-1].since_ms
+    last_ms = since_ms if heard_ms is None else max(since_ms, heard_ms)
+    return last_ms + node.config.election_timeout_ms
 
 
 def settle(node: Node) -> None:
@@ -143,7 +171,7 @@ def grant_waiting(node: Node) -> None:
 
 def _grant(node: Node, index: int, here: list[int], forwarded: dict[NodeId, int]) -> None:
     if here:
-        node.reads.confirmed.append((index, here))
+        node.reads.confirmed.append(Confirmed(index, here, node.now_ms))
     for follower, request in forwarded.items():
         _answer(node, follower, request, index)
 

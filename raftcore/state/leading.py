@@ -45,8 +45,6 @@ class Leading:
     transfer: Transfer | None = None
     offered_ms: int = 0
     """When leadership was last offered to a voter of higher priority; at first, its beginning."""
-    offers: int = 0
-    """How often, up to a bound."""
     agreed_next: int = 0
     """The index that voters with data are expected to agree upon next (`witness`)."""
     agreed_since_ms: int = 0

@@ -75,8 +75,9 @@ class RaftLog:
         """The newest one of this log, or what it began with."""
         self.first_index = reader.first_index
         """The oldest entry that can be sent: the term of the one before it is known."""
-        if snapshot is not None and reader.first_index <= snapshot.index:
-            # Of the entry before the oldest on disk nothing is known, so that one is the boundary.
+        if snapshot is not None and 1 < reader.first_index <= snapshot.index:
+            # Of the entry before the oldest on disk nothing is known, so that one is the boundary;
+            # but before the very first there is none.
             self.first_index += 1
         # Handed out to be written, up to this index.
         self._offered = last_index
@@ -204,10 +205,11 @@ class RaftLog:
         """Add one entry behind the last."""
         if entry.index != self.last_index + 1 or entry.term < self._terms.last_term:
             raise InvariantViolation(f"{entry!r} does not continue a log of {self.last_index}")
+        if entry.kind is EntryKind.MEMBERSHIP:
+            # First of all: it is the one part that can fail, and then nothing may have changed.
+            self._memberships.append(entry)
         if entry.term != self._terms.last_term:
             self._terms.begin(entry.index, entry.term)
-        if entry.kind is EntryKind.MEMBERSHIP:
-            self._memberships.append(entry)
         self._total += len(entry.data) + ENTRY_OVERHEAD_BYTES
         self._tail.append(entry)
         self._ends.append(self._total)

@@ -48,6 +48,9 @@ class Compaction:
     """The driver has not answered yet."""
     due_ms: int = 0
     """The next one is not asked for before."""
+    unusable_index: int = 0
+    """Up to here reaches a snapshot that this node's own state machine could not begin with; no
+    follower could either."""
     effects: list[TakeSnapshot | Compact] = field(default_factory=list)
 
     def take(self) -> list[TakeSnapshot | Compact]:
@@ -76,6 +79,7 @@ class Node:
         "leading",
         "log",
         "now_ms",
+        "offers",
         "outbox",
         "postponed",
         "promised_to",
@@ -142,6 +146,9 @@ class Node:
         """How much longer it waits with an election, to let others go first."""
         self.stood_back = 0
         """Elections in which a node of priority 0 did not stand, since there was last a leader."""
+        self.offers: dict[NodeId, tuple[int, int]] = {}
+        """How often leadership was offered to somebody since that one last led, up to a bound, and
+        when it was last.  A hand-over that fails may end the term, so terms do not end this."""
         self.postponed = False
         """The election was put off once already because this node itself had been asleep."""
 
@@ -218,6 +225,7 @@ class Node:
             raise InvariantViolation(f"{self.node_id} and {leader} both lead in term {term}")
         if self.role is not Role.FOLLOWER or term != self.current_term or leader != self.leader:
             self.become_follower(term, leader)
+            self.offers.pop(leader, None)
         self.heard_leader_ms = self.now_ms
         self.stood_back = 0
         self.promised_to = leader

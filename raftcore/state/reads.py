@@ -34,6 +34,15 @@ class Asked:
 
 
 @dataclass(slots=True)
+class Confirmed:
+    """Reads whose index is known, until it has been applied."""
+
+    index: int
+    reads: list[int]
+    since_ms: int
+
+
+@dataclass(slots=True)
 class Reads:
     """Every read that has no outcome yet; at most `Config.reads_max` of this node's own, and one
     question of each other member."""
@@ -53,8 +62,8 @@ class Reads:
     served_term: int = 0
     """The term of `forwarded` and `rounds`."""
     asked: Asked | None = None
-    confirmed: deque[tuple[int, list[int]]] = field(default_factory=deque)
-    """Reads whose index is known, until it has been applied."""
+    confirmed: deque[Confirmed] = field(default_factory=deque)
+    """In the order of their indexes."""
     refused: list[ReadRefused] = field(default_factory=list)
 
     @classmethod
@@ -77,8 +86,8 @@ class Reads:
             return []
         outcomes: list[ReadReady | ReadRefused] = [*self.refused]
         self.refused = []
-        while self.confirmed and self.confirmed[0][0] <= applied_index:
-            index, reads = self.confirmed.popleft()
-            outcomes += [ReadReady(read_id, index) for read_id in reads]
-            self.pending -= len(reads)
+        while self.confirmed and self.confirmed[0].index <= applied_index:
+            done = self.confirmed.popleft()
+            outcomes += [ReadReady(read_id, done.index) for read_id in done.reads]
+            self.pending -= len(done.reads)
         return outcomes

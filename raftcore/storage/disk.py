@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 try:
@@ -66,6 +67,21 @@ class Disk:
             os.fsync(handle)
         finally:
             os.close(handle)
+
+    def make_folder(self, folder: Path) -> None:
+        """Make a folder, and those above it, where they are missing; its name is durable then.
+
+        Also of one that is there: whoever made it may have been killed before it was.  Each is
+        made only when the name of the one above it is durable, so no more need be looked at.
+        """
+        if folder.is_dir():
+            # Where the folder above may not be read, it was hardly this user who made this one.
+            with suppress(PermissionError):
+                self.sync_folder(folder.parent)
+            return
+        self.make_folder(folder.parent)
+        folder.mkdir(exist_ok=True)
+        self.sync_folder(folder.parent)
 
     def create(self, path: Path, size: int) -> None:
         """Make a durable file of `size` zeros.

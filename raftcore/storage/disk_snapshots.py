@@ -79,9 +79,7 @@ class DiskSnapshots:
             raise snapshot_failed(folder, "Looking for", error) from error
 
     def _look(self) -> None:
-        if not self.folder.is_dir():
-            self.folder.mkdir(parents=True)
-            self._disk.sync_folder(self.folder.parent)
+        self._disk.make_folder(self.folder)
         for unfinished in self.folder.glob("*.unfinished"):
             self._disk.remove(unfinished)
         # That a name can be read does not say that it is on the disk; from now on it is counted on.

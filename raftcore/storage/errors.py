@@ -75,8 +75,9 @@ class SnapshotDamaged(StorageError):
     def __init__(self, name: str, what: str) -> None:
         super().__init__(
             f"The snapshot {name} is damaged: {what}. The file was left as it is. Check the disk. "
-            "Where no older snapshot reaches the log, this node must come back as a new member, "
-            "with a new node id and an empty data directory."
+            "A node that starts goes on from an older snapshot and takes a new one; only where "
+            "none reaches the log it must come back as a new member, with a new node id and an "
+            "empty data directory."
         )
         self.name = name
         self.what = what

@@ -91,9 +91,10 @@ def recover(folder: SegmentFolder, disk: Disk) -> Recovered:
         state.sequence = sequence
         _replay(folder.segment(sequence), content, state)
     # Nothing may be changed before all has been read: what is damaged is left as it is.
+    # That a file can be read does not say that its name is on the disk; see _make_durable.  Of the
+    # segment made ahead, too: nobody syncs its name again when it is begun.
+    disk.sync_folder(folder.path)
     if base is not None:
-        # That the file can be read does not say that its name is on the disk; see _make_durable.
-        disk.sync_folder(folder.path)
         folder.remove_before(base.segment)
     if sequences:
         state.size = len(content)

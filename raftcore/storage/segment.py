@@ -15,16 +15,21 @@ be a write that the power cut short: then some sector of it still holds the zero
 its end is missing.  A bad last frame without any such trace was complete and has been altered
 since: damage again, for what it held may have been acknowledged.
 
+So no frame may have a sector of zeros of its own.  A payload with that many zeros in a row is
+written *veiled*, combined with bytes that come of the segment's random ones, and its end says so.
+
 What an entry holds must never pass for a frame behind a torn one, or a node would refuse to start
 for a power cut.  So frames begin with a mark that is drawn at random for each segment, and their
 check also takes in more random bytes and the place in the file: whoever does not read the file
 cannot make one, and one that was copied from it stands in the wrong place.
 
-Version 1 had a fixed mark and nothing random.  It is still read, and a segment of it continued.
+Version 1 had a fixed mark and nothing random, versions 1 and 2 veiled nothing.  They are still
+read, and a segment of them continued.
 """
 
 from __future__ import annotations
 
+import hashlib
 import struct
 import zlib
 from collections.abc import Sequence
@@ -32,7 +37,7 @@ from dataclasses import dataclass
 
 from raftcore.storage.errors import LogVersionUnknown
 
-VERSION = 2
+VERSION = 3
 SECTOR_BYTES = 512
 """The least that any disk writes as a whole."""
 HEADER_BYTES = SECTOR_BYTES
@@ -46,6 +51,10 @@ _CHECKED = struct.Struct("<4sIII")
 _CHECK_MARK = 0x01000000
 """Keeps the last byte of a frame's head from being zero: a head cut short is then seen."""
 _END = b"\xa5"
+_VEILED_END = b"\x5a"
+_ZERO_SECTOR = bytes(SECTOR_BYTES)
+_VEIL_STEP_BYTES = 1 << 18
+"""A multiple of the veil's length; more at once would keep the interpreter from everybody else."""
 
 FRAME_OVERHEAD_BYTES = _FRAME.size + len(_END)
 
@@ -58,6 +67,8 @@ class Seal:
     """Four bytes that they begin with; none is zero, so that one cut short is seen."""
     salt: bytes
     """Eight more that go into their checks; none in version 1."""
+    veils: bool = True
+    """Not in versions 1 and 2."""
 
     @classmethod
     def drawn(cls, noise: bytes) -> Seal:
@@ -70,9 +81,23 @@ class Seal:
             checked += self.salt + offset.to_bytes(8, "little")
         return zlib.crc32(checked) | _CHECK_MARK
 
+    def veiled(self, payload: bytes) -> bytes:
+        """The payload combined with bytes that nobody can know; a second time brings it back.
+
+        That one without a sector of zeros is given one by this is as likely as to guess 512 bytes.
+        """
+        veil = hashlib.shake_128(self.salt).digest(SECTOR_BYTES)
+        veil *= _VEIL_STEP_BYTES // SECTOR_BYTES
+        parts = []
+        for start in range(0, len(payload), _VEIL_STEP_BYTES):
+            part = payload[start : start + _VEIL_STEP_BYTES]
+            mixed = int.from_bytes(part, "little") ^ int.from_bytes(veil[: len(part)], "little")
+            parts.append(mixed.to_bytes(len(part), "little"))
+        return b"".join(parts)
+
 
 SEAL_BYTES = 12
-_VERSION_1_SEAL = Seal(b"\xf5WAL", b"")
+_VERSION_1_SEAL = Seal(b"\xf5WAL", b"", veils=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,10 +129,10 @@ def decode_header(content: bytes) -> Header | None:
         return None
     if version == 1:
         return Header(sequence, first_index, chain, _VERSION_1_SEAL)
-    if version != VERSION:
+    if version not in (2, VERSION):
         raise LogVersionUnknown(version, VERSION)
     noise = content[_SEGMENT.size : size]
-    return Header(sequence, first_index, chain, Seal(noise[:4], noise[4:]))
+    return Header(sequence, first_index, chain, Seal(noise[:4], noise[4:], veils=version > 2))
 
 
 def encode_frame(
@@ -123,7 +148,10 @@ def encode_frame(
         crc = zlib.crc32(piece, crc)
     checked = covered + _CHECK.pack(crc)
     check = _CHECK.pack(seal.check(checked, offset))
-    return b"".join((checked, check, *payload, _END)), crc
+    frame = b"".join((checked, check, *payload, _END))
+    if seal.veils and _ZERO_SECTOR in frame:
+        frame = b"".join((checked, check, seal.veiled(b"".join(payload)), _VEILED_END))
+    return frame, crc
 
 
 def read_frame(content: bytes, offset: int, seal: Seal) -> tuple[bytes, int, int] | None:
@@ -134,9 +162,13 @@ def read_frame(content: bytes, offset: int, seal: Seal) -> tuple[bytes, int, int
     start = offset + _FRAME.size
     end = start + length
     # The length is held against the file before anything is taken by it.
-    if mark != seal.mark or end >= len(content) or content[end] != _END[0]:
+    if mark != seal.mark or end >= len(content):
         return None
     payload = content[start:end]
+    if seal.veils and content[end] == _VEILED_END[0]:
+        payload = seal.veiled(payload)
+    elif content[end] != _END[0]:
+        return None
     if zlib.crc32(payload, zlib.crc32(content[offset : offset + _COVERED.size])) != crc:
         return None
     return payload, previous, crc

@@ -28,13 +28,13 @@ class SegmentFolder:
         self._segment_bytes = segment_bytes
         self._prepare_ahead = prepare_ahead
         self._preparing: threading.Thread | None = None
+        self._not_prepared = False
+        """That thread failed.  What it left, if anything, may not be durable."""
         self._lock: io.FileIO | None = None
 
     def take(self) -> None:
         """Make the folder if need be and take it for this process; raises `LogLocked`."""
-        if not self.path.is_dir():
-            self.path.mkdir(parents=True)
-            self._disk.sync_folder(self.path.parent)
+        self._disk.make_folder(self.path)
         self._lock = io.FileIO(self.path / "lock", "a")
         if not self._disk.lock(self._lock):
             self._lock.close()
@@ -86,8 +86,11 @@ class SegmentFolder:
         """See that a segment's file is there; a new one holds nothing but zeros."""
         self._wait()
         path = self.segment(sequence)
-        if not path.exists():
+        if self._not_prepared or not path.exists():
+            # Not only its name is synced again: after a sync that failed, many kernels take what it
+            # was to write for written.
             self._disk.create(path, max(bytes_min, self._segment_bytes))
+            self._not_prepared = False
         return path
 
     def remove_before(self, sequence: int) -> None:
@@ -114,7 +117,7 @@ class SegmentFolder:
         except OSError:
             # The current segment is not touched by this: `begin` tries again when it is needed, and
             # what is wrong then is told by the write that cannot go on.
-            return
+            self._not_prepared = True
 
     def _wait(self) -> None:
         if self._preparing is not None:

@@ -29,23 +29,40 @@ BY_TYPE = {"int": numbers, "bool": st.booleans(), "NodeId": ids}
 
 
 @st.composite
-def appends(draw) -> AppendEntries:
-    terms = sorted(draw(st.lists(st.integers(1, 9), min_size=1, max_size=6)))
-    prev = draw(st.integers(1, 1000))
-    kinds, data = st.sampled_from(EntryKind), st.binary(max_size=20)
-    entries = tuple(
-        Entry(prev + i, term, draw(kinds), draw(numbers), draw(data))
-        for i, term in enumerate(terms[1:], 1)
+def memberships(draw) -> Membership:
+    voters, learners, outgoing, others, gone = (
+        frozenset(draw(st.sets(ids, min_size=least, max_size=4))) for least in (1, 0, 0, 0, 0)
     )
-    term = draw(st.integers(terms[-1], NUMBER_MAX))
-    return AppendEntries(term, draw(ids), prev, terms[0], entries, draw(numbers), draw(numbers))
+    learners -= voters | outgoing
+    return Membership(
+        voters,
+        learners,
+        outgoing,
+        others & outgoing,
+        others - voters - outgoing,
+        draw(st.booleans()),
+        gone - voters - learners - outgoing,
+    )
+
+
+memberships_encoded = memberships().map(encode_membership)
+CONTENTS = [
+    (kind, memberships_encoded if kind is EntryKind.MEMBERSHIP else st.binary(max_size=20))
+    for kind in EntryKind
+]
 
 
 @st.composite
-def memberships(draw) -> Membership:
-    sets = st.sets(ids).map(frozenset)
-    voters = frozenset(draw(st.sets(ids, min_size=1)))
-    return Membership(voters, *(draw(sets) for _ in range(4)), draw(st.booleans()), draw(sets))
+def appends(draw) -> AppendEntries:
+    terms = sorted(draw(st.lists(st.integers(1, 9), min_size=1, max_size=6)))
+    prev = draw(st.integers(1, 1000))
+    entries = tuple(
+        Entry(prev + i, term, kind, draw(numbers), draw(data))
+        for i, term in enumerate(terms[1:], 1)
+        for kind, data in [draw(st.sampled_from(CONTENTS))]
+    )
+    term = draw(st.integers(terms[-1], NUMBER_MAX))
+    return AppendEntries(term, draw(ids), prev, terms[0], entries, draw(numbers), draw(numbers))
 
 
 @st.composite
@@ -146,6 +163,26 @@ def test_any_bytes_are_a_membership_or_malformed(data):
     except Malformed:
         return
     assert membership.voters
+
+
+@pytest.mark.parametrize(
+    ("membership", "says"),
+    [
+        (pb.Membership(learners=["a"]), "without voters"),
+        (pb.Membership(voters=["a", ""]), "node id"),
+        (pb.Membership(voters=["a"], learners=["a"]), "voter and learner"),
+        (pb.Membership(voters=["a"], voters_outgoing=["b"], learners=["b"]), "voter and learner"),
+        (pb.Membership(voters=["a", "b"], removed=["b"]), "removed"),
+        (pb.Membership(voters=["a", "b", "c"], witnesses=["b", "c"]), "witnesses"),
+        (pb.Membership(voters=["a"], voters_outgoing=["b"], witnesses=["b"]), "witnesses"),
+    ],
+)
+def test_what_no_leader_appends_is_no_membership(membership, says):
+    data = membership.SerializeToString()
+    with pytest.raises(Malformed, match=says):
+        decode_membership(data)
+    with pytest.raises(Malformed, match=says):
+        decode_message(append(kinds=b"\x01\x03", data=[b"", data]).SerializeToString())
 
 
 def append(**changes: object) -> pb.Message:

@@ -6,7 +6,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from raftcore import Entry, EntryKind, InvariantViolation, Membership, SnapshotMeta
+from raftcore import (
+    Entry,
+    EntryKind,
+    InvariantViolation,
+    Malformed,
+    Membership,
+    SnapshotMeta,
+)
 from raftcore.state.log import ENTRY_OVERHEAD_BYTES, RaftLog, entry_size
 from raftcore.storage import MemoryLog
 from tests.core.cluster import entry, log_of, membership_entry
@@ -209,3 +216,12 @@ def test_kinds_survive():
         log.append(entry(index, 1, data, kind))
     write(disk, log)
     assert [e.kind for e in disk.entries(1, len(EntryKind), BIG)] == list(EntryKind)
+
+
+def test_an_entry_that_cannot_be_taken_changes_nothing():
+    _, log = raft_log([entry(1, 1)])
+    with pytest.raises(Malformed):
+        log.append(entry(2, 5, b"\xff", EntryKind.MEMBERSHIP))
+    assert (log.last_index, log.last_term, log.membership) == (1, 1, BOOTSTRAP)
+    log.append(entry(2, 3))
+    assert (log.term(2), log.last_term) == (3, 3)

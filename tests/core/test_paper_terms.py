@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from raftcore import HardState, InvariantViolation, Role
+from raftcore import HardState, InvariantViolation, Membership, Role, SnapshotMeta
+from raftcore.codec import NUMBER_MAX
 from raftcore.messages import (
     AppendEntries,
     AppendEntriesResponse,
@@ -15,9 +18,12 @@ from raftcore.messages import (
     PreVoteResponse,
     RequestVote,
     RequestVoteResponse,
+    Snapshot,
     TimeoutNow,
 )
-from tests.core.cluster import candidate, leader, log_of, member
+from raftcore.protocol.election import TERM_STEP_MAX
+from raftcore.state.clock import STEP_MAX_MS
+from tests.core.cluster import candidate, entry, leader, log_of, member
 
 
 def with_term(term: int) -> list[Message]:
@@ -108,3 +114,48 @@ def test_two_leaders_in_one_term_stop_the_node():
     node.receive(Heartbeat(1, "b", 0, 1))
     with pytest.raises(InvariantViolation, match="both lead"):
         node.receive(AppendEntries(1, "c", 0, 0, (), 0, 1))
+
+
+# ---------------------------------------------------------------- numbers that have an end
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        PreVoteResponse(NUMBER_MAX, "b", granted=False),
+        RequestVote(NUMBER_MAX, "b", 9, 9),
+        Heartbeat(NUMBER_MAX, "b", 0, 1),
+    ],
+    ids=lambda message: type(message).__name__,
+)
+def test_no_message_leads_to_the_end_of_terms(message):
+    node = member(term=5)
+    node.receive(message)
+    assert node.core.current_term == 5 + TERM_STEP_MAX
+    assert (node.core.leader, node.sent) == (None, []), "it led that far, and was dropped"
+    node.receive(RequestVote(6 + TERM_STEP_MAX, "c", 9, 9))
+    assert node.take_one(RequestVoteResponse).granted, "elections go on"
+
+
+def test_who_is_far_behind_gets_there_by_steps():
+    term = 7 * TERM_STEP_MAX // 2
+    node = member(term=5)
+    for sequence in range(4):
+        node.receive(Heartbeat(term, "b", 0, sequence))
+    assert (node.core.current_term, node.core.leader) == (term, "b")
+
+
+def test_nor_does_a_snapshot():
+    node = member(term=5, snapshots=True)
+    meta = SnapshotMeta(7, 3, 0, Membership(frozenset("abc")))
+    assert not node.snapshot_arrives(Snapshot(NUMBER_MAX, "b", 1, meta))
+    assert node.core.current_term == 5 + TERM_STEP_MAX
+
+
+def test_no_heartbeat_leads_to_the_end_of_time():
+    node = member()
+    node.receive(Heartbeat(1, "b", 0, 1, NUMBER_MAX))
+    assert node.core.cluster_time_ms(0) == STEP_MAX_MS
+    # Time that an entry holds never decreases behind it, whatever it is; then it stands still.
+    node.receive(AppendEntries(1, "b", 0, 0, (replace(entry(1, 1), time_ms=NUMBER_MAX),), 0, 1))
+    assert node.core.cluster_time_ms(1000) == NUMBER_MAX

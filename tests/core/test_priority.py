@@ -11,6 +11,7 @@ from raftcore.messages import (
     Heartbeat,
     HeartbeatResponse,
     PreVoteResponse,
+    RequestVote,
     RequestVoteResponse,
     TimeoutNow,
 )
@@ -221,6 +222,41 @@ def test_an_offer_that_comes_to_nothing_is_repeated_ever_more_seldom():
     gaps = [later - earlier for earlier, later in pairwise(offers)]
     assert len(gaps) >= 2
     assert all(later > 1.5 * earlier for earlier, later in pairwise(gaps))
+
+
+def test_nor_does_a_term_that_it_ends_make_it_more_frequent():
+    """The one it is offered to may be reached by nobody else: it takes the term and does not win."""
+
+    def offered_after(limit: int) -> int:
+        begin_ms = node.now_ms
+        while not node.take(TimeoutNow, "c"):
+            assert node.now_ms < begin_ms + limit * ELECTION_MS
+            lead_for(node, HEARTBEAT_MS, b=2, c=3)
+        return (node.now_ms - begin_ms) // ELECTION_MS
+
+    def elected_again() -> None:
+        while node.role is not Role.PRE_CANDIDATE:
+            node.tick()
+        term = node.core.current_term + 1
+        node.receive(PreVoteResponse(term, "b", granted=True))
+        node.receive(RequestVoteResponse(term, "b", granted=True))
+        for voter in "bc":
+            acknowledge(node, voter)
+
+    node = leader("a", priority=2)
+    assert offered_after(6) == 4
+    for expected in (8, 16):
+        last = (node.core.last_index, node.core.current_term)
+        node.receive(RequestVote(node.core.current_term + 1, "c", *last, transfer=True))
+        assert node.role is Role.FOLLOWER
+        elected_again()
+        assert offered_after(3 * expected) == expected
+    # Once it has led, it is trusted again.
+    last = (node.core.last_index, node.core.current_term)
+    node.receive(RequestVote(node.core.current_term + 1, "c", *last, transfer=True))
+    node.receive(Heartbeat(node.core.current_term, "c", 0, 1))
+    elected_again()
+    assert offered_after(6) == 4
 
 
 def test_leadership_comes_to_rest_where_it_is_wished_for():

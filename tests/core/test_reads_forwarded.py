@@ -11,8 +11,10 @@ from raftcore.messages import (
     HeartbeatResponse,
     ReadIndex,
     ReadIndexResponse,
+    Removed,
 )
 from tests.core.cluster import (
+    ELECTION_MS,
     HEARTBEAT_MS,
     acknowledge,
     answer_heartbeat,
@@ -208,3 +210,64 @@ def test_who_becomes_leader_answers_what_waits_itself():
     node.receive(HeartbeatResponse(2, "a", 1))  # a later term: the leader is lost
     assert node.reads[asked] == ReadRefused(asked, "leader lost")
     assert node.reads[waiting] == ReadRefused(waiting, "no leader")
+
+
+# ---------------------------------------------------------------- an index that never comes
+
+
+def granted_beyond_the_log(**options):
+    """A node with a read that waits for entry 5, of which it holds the first; time is 100."""
+    node = following(**options)
+    node.tick(100)
+    read = node.read()
+    grant(node, node.take_one(ReadIndex), 5)
+    assert node.reads == {}
+    return node, read
+
+
+@pytest.mark.parametrize("role", ["follower", "learner"])
+def test_a_granted_read_is_given_up_when_the_leader_falls_silent(role):
+    options = {} if role == "follower" else {"voters": "ac", "learners": "b"}
+    node, read = granted_beyond_the_log(**options)
+    node.tick(500)
+    node.receive(Heartbeat(1, "a", 1, 2))
+    # As long as the leader is heard, the entries may be on their way.
+    node.tick(500 + ELECTION_MS - 1)
+    assert node.reads == {}
+    assert node.core.next_timer() == 500 + ELECTION_MS
+    node.tick()
+    assert node.reads == {read: ReadRefused(read, "no answer")}
+    assert node.core.status(node.now_ms).reads_pending == 0
+
+
+def test_it_is_given_up_though_the_leader_was_never_heard_since():
+    node, read = granted_beyond_the_log(voters="ac", learners="b")
+    assert node.core.next_timer() == 100 + ELECTION_MS
+    second = node.read()
+    assert node.core.next_timer() == 100 + ELECTION_MS, "the question's own end"
+    node.tick()
+    assert node.reads == {one: ReadRefused(one, "no answer") for one in (read, second)}
+    assert node.core.next_timer() is None
+
+
+def test_one_whose_index_is_committed_is_not_given_up():
+    # The state machine is slow, and nobody else is needed.
+    node = following()
+    node.slow_state = True
+    node.receive(AppendEntries(1, "a", 1, 1, (entry(2, 1),), 2, 1))
+    read = node.read()
+    grant(node, node.take_one(ReadIndex), 2)
+    later = node.read()
+    grant(node, node.take_one(ReadIndex), 3)
+    node.tick(2 * ELECTION_MS)
+    assert node.reads == {later: ReadRefused(later, "no answer")}
+    node.apply()
+    node.pump()
+    assert node.reads[read] == ReadReady(read, 2)
+
+
+def test_a_removed_node_gives_it_up_at_once():
+    node, read = granted_beyond_the_log()
+    node.receive(Removed(1, "a"))
+    assert node.reads == {read: ReadRefused(read, "no leader")}
+    assert node.core.next_timer() is None

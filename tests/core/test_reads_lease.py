@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from raftcore import Config, HardState, ReadReady, Role
+from raftcore import Config, Demote, HardState, ReadReady, Remove, Role
 from raftcore.messages import (
     AppendEntries,
+    AppendEntriesResponse,
     Heartbeat,
     HeartbeatResponse,
     PreVote,
@@ -25,6 +26,8 @@ from tests.core.cluster import (
     leader,
     log_of,
     member,
+    membership_entry,
+    start,
 )
 
 DRIFT = 0.25
@@ -259,3 +262,54 @@ def test_without_leases_a_later_term_frees_a_voter():
     node.receive(RequestVoteResponse(5, "c", granted=False))
     node.receive(RequestVote(5, "c", 9, 9))
     assert node.disk.hard_state == HardState(5, "c")
+
+
+# ---------------------------------------------------------------- a voter that is left alone
+
+
+def left_alone(applied_index=0, **options):
+    """A node that starts with the entry that makes it the only voter."""
+    entries = [*log_of(1), membership_entry(2, 1, "b")]
+    return member("b", "ab", entries=entries, applied_index=applied_index, now_ms=70, **options)
+
+
+def test_the_promise_binds_the_own_vote_of_the_only_voter_over_a_restart():
+    node = left_alone(lease_reads=True)
+    assert node.core.next_timer() == 70 + ELECTION_MS
+    node.tick()
+    assert node.role is Role.LEADER
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        left_alone(),
+        # The leader before it has stepped down when it learns that this is committed.
+        left_alone(applied_index=2, lease_reads=True),
+        member("b", "b", now_ms=70, lease_reads=True),
+        member("b", "b", entries=log_of(1), now_ms=70, lease_reads=True),
+    ],
+    ids=["without leases", "known to be committed", "new", "alone all along"],
+)
+def test_who_cannot_have_promised_anything_to_a_leader_that_leads_on_starts_at_once(node):
+    assert node.core.next_timer() == 70
+    node.tick()
+    assert node.role is Role.LEADER
+
+
+@pytest.mark.parametrize("change", [Remove, Demote])
+def test_a_leader_that_left_answers_nothing_once_the_only_voter_leads(change):
+    cluster = Cluster("ab", lease_reads=True)
+    leaving = cluster.elect()
+    cluster.run_for(500)
+    (other,) = (node for node in cluster.members.values() if node is not leaving)
+    cluster.lose = lambda sender, send: isinstance(send.message, AppendEntriesResponse)
+    leaving.core.change_membership([change(leaving.name)], cluster.now_ms)
+    cluster.settle()
+    assert other.core.membership.voters == {other.name}
+    cluster.cut = {other.name}
+    other = start(other.name, other.disk, "ab", 1, seed=2, now_ms=cluster.now_ms, lease_reads=True)
+    cluster.members[other.name] = other
+    cluster.run(lambda: other.role is Role.LEADER)
+    read = leaving.read() if leaving.role is Role.LEADER else 0
+    assert not isinstance(leaving.reads.get(read), ReadReady)

@@ -9,8 +9,8 @@ from raftcore.messages import AppendEntries, Heartbeat, RequestVote, RequestVote
 from raftcore.starting import align
 from raftcore.storage import MemoryLog
 from tests.core.changing import of
-from tests.core.cluster import log_of, membership_entry, start
-from tests.core.snapshots import ON, compacted, meta
+from tests.core.cluster import ELECTION_MS, entry, log_of, membership_entry, start
+from tests.core.snapshots import ON, compacted, elected, lags, meta
 
 # ---------------------------------------------------------------- after it
 
@@ -134,6 +134,50 @@ def test_a_restart_counts_what_the_log_holds_since():
     node = restarted(entries, meta(5, 2), applied_index=7, snapshot_log_bytes=1000)
     node.pump()
     assert node.wanted == [], "what is behind has not been applied"
+
+
+def began_before_its_snapshot(**options):
+    """The newest snapshot, up to 4, was passed over; the state machine began at 1."""
+    disk = MemoryLog()
+    disk.append(HardState(1), log_of(1, 1, 1, 1, 1))
+    disk.compact(meta(4), 1)
+    node = start("a", disk, "abc", 1, **ON | {"snapshot_log_bytes": 1 << 20} | options)
+    node.pump()
+    return node
+
+
+def test_a_snapshot_that_could_not_be_begun_with_is_replaced_as_soon_as_there_is_more():
+    node = began_before_its_snapshot()
+    assert (node.core.applied_index, node.wanted) == (4, [])
+    node.receive(Heartbeat(1, "b", 5, 1))
+    assert node.wanted == [TakeSnapshot(5)]
+    node.core.snapshot_failed(node.now_ms)
+    node.wanted.clear()
+    node.now_ms += 10 * ELECTION_MS
+    node.receive(Heartbeat(1, "b", 5, 2))
+    assert node.wanted == [TakeSnapshot(5)], "again"
+    node.take_snapshot()
+    node.now_ms += 10 * ELECTION_MS
+    node.receive(AppendEntries(1, "b", 5, 1, (entry(6, 1),), 6, 1))
+    assert node.wanted == [], "the new one is as good as any"
+
+
+@pytest.mark.parametrize("options", [{"snapshot_log_bytes": 0}, {"snapshots": False}])
+def test_but_not_where_the_driver_takes_snapshots_when_it_likes(options):
+    node = began_before_its_snapshot(**options)
+    node.receive(Heartbeat(1, "b", 5, 1))
+    assert (node.core.applied_index, node.wanted) == (5, [])
+
+
+def test_a_log_that_holds_everything_sends_a_new_member_everything():
+    disk = MemoryLog()
+    disk.append(HardState(1), log_of(1, 1, 1))
+    disk.compact(meta(2), 0)
+    node = elected(start("a", disk, "abc", 3, **ON), "bc")
+    lags(node, "b", 0, 0)
+    message = node.take(AppendEntries, "b")[-1]
+    assert (message.prev_log_index, [one.index for one in message.entries]) == (0, [1, 2, 3])
+    assert node.to_send == []
 
 
 def test_the_term_before_the_first_entry_that_was_kept_need_not_be_known():

@@ -11,7 +11,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 
 from raftcore import Entry, EntryKind, Membership, Message, SnapshotMeta
-from raftcore.codec import NUMBER_MAX
+from raftcore.codec import NUMBER_MAX, encode_membership
 from raftcore.messages import (
     AppendEntries,
     AppendEntriesResponse,
@@ -39,19 +39,35 @@ ids = st.text(min_size=1, max_size=255).filter(lambda text: text.isprintable())
 
 
 @st.composite
+def memberships(draw: st.DrawFn) -> Membership:
+    voters, learners, outgoing, gone = (
+        frozenset(draw(st.sets(ids, min_size=least, max_size=3))) for least in (1, 0, 0, 0)
+    )
+    learners -= voters | outgoing
+    return Membership(
+        voters,
+        learners,
+        outgoing,
+        witnesses=frozenset(sorted(learners)[:1]),
+        removed=gone - voters - learners - outgoing,
+    )
+
+
+contents = dict.fromkeys(EntryKind, st.binary(max_size=40))
+contents[EntryKind.MEMBERSHIP] = memberships().map(encode_membership)
+"""What entries of a kind hold."""
+
+
+@st.composite
 def append_entries(draw: st.DrawFn) -> AppendEntries:
-    prev = draw(st.integers(0, 1000))
+    # Often at the very beginning, where an empty log takes them.
+    prev = draw(st.one_of(st.just(0), st.integers(0, 1000)))
     prev_term = draw(st.integers(0, 9)) if prev else 0
     terms = sorted(draw(st.lists(st.integers(max(prev_term, 1), 20), max_size=6)))
     entries = tuple(
-        Entry(
-            prev + 1 + i,
-            term,
-            draw(st.sampled_from(EntryKind)),
-            draw(numbers),
-            draw(st.binary(max_size=40)),
-        )
+        Entry(prev + 1 + i, term, kind, draw(numbers), draw(contents[kind]))
         for i, term in enumerate(terms)
+        for kind in [draw(st.sampled_from(EntryKind))]
     )
     term = draw(st.integers(20, NUMBER_MAX))
     return AppendEntries(term, draw(ids), prev, prev_term, entries, draw(numbers), draw(numbers))
@@ -64,11 +80,7 @@ def metas(draw: st.DrawFn) -> SnapshotMeta:
         index=index,
         term=draw(st.integers(1, 9)),
         time_ms=draw(numbers),
-        membership=Membership(
-            frozenset(draw(st.sets(ids, min_size=1, max_size=3))),
-            witnesses=frozenset(draw(st.sets(ids, max_size=2))),
-            removed=frozenset(draw(st.sets(ids, max_size=2))),
-        ),
+        membership=draw(memberships()),
         membership_index=draw(st.integers(0, index)),
         size=draw(numbers),
     )

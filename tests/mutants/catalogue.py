@@ -16,6 +16,7 @@ MUTANTS = tuple(
     sorted(
         (
             *protocol.SIMULATED,
+            *protocol.TESTED,
             *sequences.TESTED,
             *membership.TESTED,
             *reads.TESTED,

@@ -146,8 +146,8 @@ TESTED = (
         0,
         "a node that keeps data takes a snapshot without",
         "protocol/snapshot_installing.py",
-        "    if node.config.witness and node.config.snapshots:\n",
-        "    if node.config.snapshots:\n",
+        "    if node.config.witness:\n",
+        "    if node.config.node_id:\n",
         "core/test_snapshots_witness.py",
     ),
 )

@@ -208,6 +208,14 @@ TESTED = (
     ),
     tested(
         0,
+        "hand-overs that failed are forgotten with their term",
+        "state/node.py",
+        "            self.leading = None\n",
+        "            self.leading = None\n            self.offers.clear()\n",
+        "core/test_priority.py",
+    ),
+    tested(
+        0,
         "a node of priority 0 never stands, and its log bars all others",
         "protocol/priority.py",
         "    return node.stood_back < STANDS_BACK_TIMEOUTS\n",

@@ -1,9 +1,50 @@
-"""Mistakes in elections, replication and durability that the simulator notices."""
+"""Mistakes in elections, replication and durability, most of which the simulator notices."""
 
 from __future__ import annotations
 
-from tests.mutants.mutant import Mutant
+from tests.mutants.mutant import Mutant, tested
 
+TESTED = (
+    tested(
+        0,
+        "one message leads to the last of all terms",
+        "protocol/election.py",
+        "    if term <= node.current_term + TERM_STEP_MAX:\n",
+        "    if term:\n",
+        "core/test_paper_terms.py",
+    ),
+    tested(
+        0,
+        "one heartbeat leads to the end of cluster time",
+        "state/clock.py",
+        "        self.observe(min(value_ms, self.read(now_ms) + STEP_MAX_MS), now_ms)\n",
+        "        self.observe(value_ms, now_ms)\n",
+        "core/test_paper_terms.py",
+    ),
+    tested(
+        0,
+        "a membership that cannot be read leaves its term behind",
+        "state/log.py",
+        "        if entry.kind is EntryKind.MEMBERSHIP:\n"
+        "            # First of all: it is the one part that can fail, and then nothing may have changed.\n"
+        "            self._memberships.append(entry)\n"
+        "        if entry.term != self._terms.last_term:\n"
+        "            self._terms.begin(entry.index, entry.term)\n",
+        "        if entry.term != self._terms.last_term:\n"
+        "            self._terms.begin(entry.index, entry.term)\n"
+        "        if entry.kind is EntryKind.MEMBERSHIP:\n"
+        "            self._memberships.append(entry)\n",
+        "core/test_log.py",
+    ),
+    tested(
+        0,
+        "a membership comes in unread",
+        "codec.py",
+        "            if kind == EntryKind.MEMBERSHIP:\n",
+        "            if kind == EntryKind.NOOP:\n",
+        "core/test_codec.py",
+    ),
+)
 SIMULATED = (
     Mutant(
         1,

@@ -6,6 +6,22 @@ from tests.mutants.mutant import tested
 
 TESTED = (
     tested(
+        46,
+        "a damaged snapshot is the newest until the log has grown",
+        "protocol/compaction.py",
+        "    useless = 0 < covered == compaction.unusable_index < applying.applied_index\n",
+        "    useless = covered < 0\n",
+        "core/test_snapshots_restart.py",
+    ),
+    tested(
+        45,
+        "a witness whose own log is not compacted gets nothing",
+        "protocol/snapshot_installing.py",
+        "    if node.config.witness:\n",
+        "    if node.config.witness and node.config.snapshots:\n",
+        "core/test_snapshots_witness.py",
+    ),
+    tested(
         22,
         "what was compacted is a conflict",
         "state/log.py",

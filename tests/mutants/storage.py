@@ -26,6 +26,49 @@ TESTED = (
         _CRASHES,
     ),
     tested(
+        34,
+        "a record may hold a sector of zeros, which is what a torn one is known by",
+        "storage/segment.py",
+        "    if seal.veils and _ZERO_SECTOR in frame:\n",
+        "    if not seal.veils:\n",
+        "storage/test_damage.py",
+    ),
+    tested(
+        36,
+        "of several folders that are made only the last one's name is durable",
+        "storage/disk.py",
+        "        self.make_folder(folder.parent)\n        folder.mkdir(exist_ok=True)\n",
+        "        folder.mkdir(parents=True)\n",
+        "storage/test_reopened.py",
+    ),
+    tested(
+        36,
+        "the name of a segment that a start finds is taken for durable",
+        "storage/recovery.py",
+        "    disk.sync_folder(folder.path)\n    if base is not None:\n",
+        "    if base is not None:\n        disk.sync_folder(folder.path)\n",
+        _CRASHES,
+    ),
+    tested(
+        36,
+        "a segment made ahead is used though its name could not be synced",
+        "storage/folder.py",
+        "            self._not_prepared = True\n",
+        "            return\n",
+        _CRASHES,
+    ),
+    tested(
+        32,
+        "the name of a segment made ahead is synced again",
+        "storage/folder.py",
+        "        if self._not_prepared or not path.exists():\n",
+        "        if self._not_prepared and path.exists():\n"
+        "            self._disk.sync_folder(self.path)\n"
+        "            self._not_prepared = False\n"
+        "        if not path.exists():\n",
+        _CRASHES,
+    ),
+    tested(
         36,
         "the name of a snapshot in the log's place is not durable",
         "storage/wal.py",

@@ -64,10 +64,10 @@ def written(tmp_path: Path) -> Written:
     return Written(tmp_path, run(7, 9))
 
 
-@pytest.fixture
-def wide(tmp_path: Path) -> Written:
+@pytest.fixture(params=[0xAA, 0], ids=["full", "zeros"])
+def wide(tmp_path: Path, request: pytest.FixtureRequest) -> Written:
     """The last batch covers several sectors."""
-    return Written(tmp_path, [entry(7, data=b"\xaa" * 1900)])
+    return Written(tmp_path, [entry(7, data=bytes([request.param]) * 1900)])
 
 
 def test_a_batch_cut_at_any_byte_is_dropped(written: Written) -> None:
@@ -121,6 +121,15 @@ def test_a_flipped_bit_anywhere_loses_nothing_silently(written: Written, flip: i
     # The unused rest of the header and a frame's own check are all that may change unseen.
     unseen = (HEADER_BYTES - 48) + 4 * len(written.borders[1:])
     assert refusals == written.end - unseen
+
+
+def test_a_batch_full_of_zeros_is_no_torn_tail_when_a_bit_of_it_flips(wide: Written) -> None:
+    for position in range(wide.start, wide.end):
+        changed = bytearray(wide.bytes)
+        changed[position] ^= 0x10
+        wide.path.write_bytes(changed)
+        if not 16 <= position - wide.start < 20:  # the frame's own check
+            assert wide.refused().offset == wide.start
 
 
 def test_the_refusal_names_file_and_offset_and_what_to_do(written: Written) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import itertools
+import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from raftcore.storage.segment import (
     decode_header,
     encode_frame,
     frame_follows,
+    read_frame,
 )
 from raftcore.types import Entry
 from tests.storage.disks import sectors
@@ -122,3 +125,26 @@ def test_each_segment_has_a_seal_of_its_own(tmp_path: Path) -> None:
     seals = [seal_of(path) for path in sorted(tmp_path.glob("*.wal"))]
     assert len(seals) >= 3
     assert len(set(seals)) == len(seals)
+
+
+@pytest.mark.parametrize("size", [600, 1 << 18, (1 << 18) + 7, 3 << 18])
+def test_what_is_full_of_zeros_has_no_sector_of_them_on_the_disk(size: int) -> None:
+    payload = b"before" + bytes(size) + b"behind"
+    frame, crc = encode_frame([payload[:9], payload[9:]], 7, SEAL, 0)
+    assert bytes(64) not in frame
+    assert read_frame(frame, 0, SEAL) == (payload, 7, crc)
+
+
+def test_how_it_is_veiled_is_part_of_the_format() -> None:
+    frame, _ = encode_frame([bytes(600)], 7, SEAL, 0)
+    assert zlib.crc32(frame) == 3713626550
+
+
+def test_nothing_else_is_veiled() -> None:
+    frame, _ = encode_frame([b"x", bytes(511), b"x"], 7, SEAL, 0)
+    assert bytes(511) in frame
+    old = replace(SEAL, veils=False)
+    frame, _ = encode_frame([bytes(600)], 7, old, 0)
+    assert bytes(600) in frame, "a segment of an earlier version stays one"
+    veiled, _ = encode_frame([bytes(600)], 7, SEAL, 0)
+    assert read_frame(veiled, 0, old) is None

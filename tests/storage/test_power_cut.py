@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from raftcore.storage import LogStore, MemoryLog
+from raftcore.storage import LogStore, MemoryLog, WriteAheadLog
 from raftcore.types import Entry, HardState, SnapshotMeta
 from tests.storage.disks import PowerCut, PowerCutDisk, QuickDisk
-from tests.storage.logs import content, entry, open_log, snapshot
+from tests.storage.logs import SMALL_SEGMENT, content, entry, open_log, snapshot, write
 
 NEVER = 1 << 30
 Step = Callable[[LogStore], None]
@@ -153,23 +153,87 @@ def test_a_log_survives_one_power_cut_after_another(tmp_path: Path, seed: int) -
         assert state(log) == next(story.states())
 
 
+def killed_at_each_operation(
+    tmp_path: Path, seed: int
+) -> Iterator[tuple[random.Random, Story, Path, PowerCutDisk]]:
+    """Logs whose process ended, on disks that have kept what it had not synced."""
+    operations = 0
+    cut = True
+    while cut:
+        story = Story.drawn(random.Random(seed), snapshots=seed > 1)
+        folder = tmp_path / str(operations)
+        disk = PowerCutDisk(operations)
+        cut = run_until_the_cut(folder, story, disk)
+        disk.operations = NEVER
+        yield random.Random(f"{seed} {operations}"), story, folder, disk
+        operations += 1
+
+
 @pytest.mark.parametrize("seed", range(8))
 def test_what_is_found_after_a_kill_stays_when_the_power_goes_then(
     tmp_path: Path, seed: int
 ) -> None:
     # The process ends at any operation; what the next one reads it counts on at once.
-    operations = 0
-    cut = True
-    while cut:
-        rng = random.Random(f"{seed} {operations}")
-        story = Story.drawn(random.Random(seed))
-        folder = tmp_path / str(operations)
-        disk = PowerCutDisk(operations)
-        cut = run_until_the_cut(folder, story, disk)
-        disk.operations = NEVER
+    for rng, _, folder, disk in killed_at_each_operation(tmp_path, seed):
         with closing(open_log(folder, disk)) as log:
             found = state(log)
         disk.lose(rng)
         with closing(open_log(folder, disk)) as log:
             assert state(log) == found
-        operations += 1
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_what_is_written_after_a_kill_stays_when_the_power_goes_then(
+    tmp_path: Path, seed: int
+) -> None:
+    # It goes on in files that the process before it had made, synced or not.
+    for rng, story, folder, disk in killed_at_each_operation(tmp_path, seed):
+        with closing(open_log(folder, disk)) as log:
+            story.goes_on_from(log)
+            story.write(log)
+            written = state(log)
+        disk.lose(rng)
+        with closing(open_log(folder, disk)) as log:
+            assert state(log) == written
+
+
+class FolderNotSynced(PowerCutDisk):
+    """A sync of new names fails once; the kernel takes for written what it was to write."""
+
+    def __init__(self) -> None:
+        super().__init__(NEVER)
+        self.failing = False
+        self._taken_for_written: list[tuple[Path, bytes | None]] = []
+
+    def rename(self, path: Path, to: Path) -> None:
+        super().rename(path, to)
+        self._taken_for_written = [name for name in self._taken_for_written if name[0] != to]
+
+    def sync_folder(self, folder: Path) -> None:
+        if not self.failing or not self._names:
+            super().sync_folder(folder)
+            return
+        self.failing = False
+        self._taken_for_written, self._names = self._names, []
+        raise OSError(5, "Input/output error")
+
+    def lose_all_names(self) -> None:
+        for path, before in reversed(self._taken_for_written + self._names):
+            assert before is None
+            path.unlink()
+
+
+def test_the_name_of_a_segment_made_ahead_is_durable_before_the_segment_is_used(
+    tmp_path: Path,
+) -> None:
+    disk = FolderNotSynced()
+    open_log(tmp_path, disk).close()
+    disk.failing = True
+    log = WriteAheadLog.open(tmp_path, segment_bytes=SMALL_SEGMENT, disk=disk)
+    for index in (1, 2):
+        write(log, [entry(index, data=bytes(3000))], HardState(index, "n1"))
+    written = state(log)
+    log.close()
+    disk.lose_all_names()
+    with closing(open_log(tmp_path, disk)) as log:
+        assert state(log) == written

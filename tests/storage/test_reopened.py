@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
-from raftcore.storage import LogFailed
+from raftcore.storage import DiskSnapshots, LogFailed
 from raftcore.types import HardState
-from tests.storage.disks import PowerCut, PowerCutDisk
+from tests.storage.disks import PowerCut, PowerCutDisk, QuickDisk
 from tests.storage.logs import content, open_log, run, write
 
 
@@ -86,3 +88,52 @@ def test_a_sync_that_fails_at_a_start_fails_the_start(tmp_path: Path):
     disk.failing = True
     with pytest.raises(LogFailed):
         open_log(tmp_path, disk)
+
+
+class Folders(QuickDisk):
+    """Remembers which names are durable; the process is killed before the n-th sync of a folder."""
+
+    def __init__(self) -> None:
+        self.durable: set[Path] = set()
+        self.syncs = 1 << 30
+
+    def sync_folder(self, folder: Path) -> None:
+        if self.syncs == 0:
+            raise PowerCut
+        self.syncs -= 1
+        self.durable |= set(folder.iterdir())
+
+
+def open_snapshots(folder: Path, disk: Folders) -> None:
+    DiskSnapshots(folder, disk=disk)
+
+
+def open_and_close(folder: Path, disk: Folders) -> None:
+    open_log(folder, disk).close()
+
+
+@pytest.mark.parametrize("begin", [open_and_close, open_snapshots])
+@pytest.mark.parametrize("kills", range(5))
+def test_the_names_of_all_folders_that_were_made_are_durable(
+    tmp_path: Path, begin: Callable[[Path, Folders], None], kills: int
+) -> None:
+    levels = [tmp_path / "a", tmp_path / "a" / "b", tmp_path / "a" / "b" / "c"]
+    disk = Folders()
+    disk.syncs = kills
+    with suppress(PowerCut):
+        begin(levels[-1], disk)
+    disk.syncs = 1 << 30
+    begin(levels[-1], disk)
+    assert disk.durable.issuperset(levels)
+
+
+def test_a_folder_above_that_may_not_be_read_was_made_by_somebody_else(tmp_path: Path) -> None:
+    class Unreadable(QuickDisk):
+        def sync_folder(self, folder: Path) -> None:
+            if folder == tmp_path:
+                raise PermissionError(13, "Permission denied")
+
+    (tmp_path / "log").mkdir()
+    open_log(tmp_path / "log", Unreadable()).close()
+    with pytest.raises(LogFailed, match="Permission denied"):
+        open_log(tmp_path / "new", Unreadable())

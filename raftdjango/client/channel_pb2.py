@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fraftdjango/client/channel.proto\x12\x12raftdjango.channel\"\xad\x02\n\x07Request\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x12\n\ntimeout_ms\x18\x02 \x01(\r\x12*\n\x05hello\x18\x03 \x01(\x0b\x32\x19.raftdjango.channel.HelloH\x00\x12.\n\x07propose\x18\x04 \x01(\x0b\x32\x1b.raftdjango.channel.ProposeH\x00\x12.\n\x07refresh\x18\x05 \x01(\x0b\x32\x1b.raftdjango.channel.RefreshH\x00\x12\x33\n\nlease_keys\x18\x06 \x01(\x0b\x32\x1d.raftdjango.channel.LeaseKeysH\x00\x12\x33\n\nget_status\x18\x07 \x01(\x0b\x32\x1d.raftdjango.channel.GetStatusH\x00\x42\x06\n\x04\x62ody\"M\n\x05Hello\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\r\n\x05group\x18\x02 \x01(\t\x12\x10\n\x08\x64\x61tabase\x18\x03 \x01(\t\x12\x12\n\ncluster_id\x18\x04 \x01(\x0c\"\x9e\x01\n\x07Propose\x12\x13\n\x0bproposal_id\x18\x01 \x01(\x0c\x12\x0f\n\x07\x63ommand\x18\x02 \x01(\x0c\x12<\n\twant_keys\x18\x03 \x03(\x0b\x32).raftdjango.channel.Propose.WantKeysEntry\x1a/\n\rWantKeysEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01\"\t\n\x07Refresh\")\n\tLeaseKeys\x12\r\n\x05table\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\r\"\x0b\n\tGetStatus\"\xd7\x02\n\x06\x41nswer\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x17\n\x0f\x63luster_time_ms\x18\x02 \x01(\x04\x12.\n\x07welcome\x18\x03 \x01(\x0b\x32\x1b.raftdjango.channel.WelcomeH\x00\x12.\n\x07outcome\x18\x04 \x01(\x0b\x32\x1b.raftdjango.channel.OutcomeH\x00\x12\x32\n\trefreshed\x18\x05 \x01(\x0b\x32\x1d.raftdjango.channel.RefreshedH\x00\x12(\n\x04keys\x18\x06 \x01(\x0b\x32\x18.raftdjango.channel.KeysH\x00\x12,\n\x06status\x18\x07 \x01(\x0b\x32\x1a.raftdjango.channel.StatusH\x00\x12.\n\x07refusal\x18\x08 \x01(\x0b\x32\x1b.raftdjango.channel.RefusalH\x00\x42\x06\n\x04\x62ody\"M\n\x07Welcome\x12\x12\n\ncluster_id\x18\x01 \x01(\x0c\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\x1d\n\x15transaction_bytes_max\x18\x03 \x01(\x04\"\xc3\x01\n\x07Outcome\x12\x0f\n\x07verdict\x18\x01 \x01(\x0c\x12\x11\n\tlog_index\x18\x02 \x01(\x04\x12\x14\n\x0cwinner_index\x18\x03 \x01(\x04\x12\x33\n\x04keys\x18\x04 \x03(\x0b\x32%.raftdjango.channel.Outcome.KeysEntry\x1aI\n\tKeysEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12+\n\x05value\x18\x02 \x01(\x0b\x32\x1c.raftdjango.channel.KeyRange:\x02\x38\x01\"\"\n\tRefreshed\x12\x15\n\rapplied_index\x18\x01 \x01(\x04\"(\n\x08KeyRange\x12\r\n\x05\x66irst\x18\x01 \x01(\x04\x12\r\n\x05\x63ount\x18\x02 \x01(\x04\"3\n\x04Keys\x12+\n\x05range\x18\x01 \x01(\x0b\x32\x1c.raftdjango.channel.KeyRange\"\x16\n\x06Status\x12\x0c\n\x04json\x18\x01 \x01(\t\"\xea\x01\n\x07Refusal\x12\x32\n\x06reason\x18\x01 \x01(\x0e\x32\".raftdjango.channel.Refusal.Reason\x12\x0f\n\x07message\x18\x02 \x01(\t\"\x99\x01\n\x06Reason\x12\x0f\n\x0bUNSPECIFIED\x10\x00\x12\x0f\n\x0bUNAVAILABLE\x10\x01\x12\r\n\tUNCERTAIN\x10\x02\x12\r\n\tTOO_LARGE\x10\x03\x12\x12\n\x0eWRONG_DATABASE\x10\x04\x12\x08\n\x04\x42USY\x10\x05\x12\x0c\n\x08STOPPING\x10\x06\x12\r\n\tMALFORMED\x10\x07\x12\x14\n\x10STOPPED_APPLYING\x10\x08\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fraftdjango/client/channel.proto\x12\x12raftdjango.channel\"\xad\x02\n\x07Request\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x12\n\ntimeout_ms\x18\x02 \x01(\r\x12*\n\x05hello\x18\x03 \x01(\x0b\x32\x19.raftdjango.channel.HelloH\x00\x12.\n\x07propose\x18\x04 \x01(\x0b\x32\x1b.raftdjango.channel.ProposeH\x00\x12.\n\x07refresh\x18\x05 \x01(\x0b\x32\x1b.raftdjango.channel.RefreshH\x00\x12\x33\n\nlease_keys\x18\x06 \x01(\x0b\x32\x1d.raftdjango.channel.LeaseKeysH\x00\x12\x33\n\nget_status\x18\x07 \x01(\x0b\x32\x1d.raftdjango.channel.GetStatusH\x00\x42\x06\n\x04\x62ody\"M\n\x05Hello\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\r\n\x05group\x18\x02 \x01(\t\x12\x10\n\x08\x64\x61tabase\x18\x03 \x01(\t\x12\x12\n\ncluster_id\x18\x04 \x01(\x0c\"\x9e\x01\n\x07Propose\x12\x13\n\x0bproposal_id\x18\x01 \x01(\x0c\x12\x0f\n\x07\x63ommand\x18\x02 \x01(\x0c\x12<\n\twant_keys\x18\x03 \x03(\x0b\x32).raftdjango.channel.Propose.WantKeysEntry\x1a/\n\rWantKeysEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01\"\x1b\n\x07Refresh\x12\x10\n\x08\x62y_entry\x18\x01 \x01(\x08\")\n\tLeaseKeys\x12\r\n\x05table\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\r\"\x0b\n\tGetStatus\"\xd7\x02\n\x06\x41nswer\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x17\n\x0f\x63luster_time_ms\x18\x02 \x01(\x04\x12.\n\x07welcome\x18\x03 \x01(\x0b\x32\x1b.raftdjango.channel.WelcomeH\x00\x12.\n\x07outcome\x18\x04 \x01(\x0b\x32\x1b.raftdjango.channel.OutcomeH\x00\x12\x32\n\trefreshed\x18\x05 \x01(\x0b\x32\x1d.raftdjango.channel.RefreshedH\x00\x12(\n\x04keys\x18\x06 \x01(\x0b\x32\x18.raftdjango.channel.KeysH\x00\x12,\n\x06status\x18\x07 \x01(\x0b\x32\x1a.raftdjango.channel.StatusH\x00\x12.\n\x07refusal\x18\x08 \x01(\x0b\x32\x1b.raftdjango.channel.RefusalH\x00\x42\x06\n\x04\x62ody\"M\n\x07Welcome\x12\x12\n\ncluster_id\x18\x01 \x01(\x0c\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\x1d\n\x15transaction_bytes_max\x18\x03 \x01(\x04\"\xc3\x01\n\x07Outcome\x12\x0f\n\x07verdict\x18\x01 \x01(\x0c\x12\x11\n\tlog_index\x18\x02 \x01(\x04\x12\x14\n\x0cwinner_index\x18\x03 \x01(\x04\x12\x33\n\x04keys\x18\x04 \x03(\x0b\x32%.raftdjango.channel.Outcome.KeysEntry\x1aI\n\tKeysEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12+\n\x05value\x18\x02 \x01(\x0b\x32\x1c.raftdjango.channel.KeyRange:\x02\x38\x01\"\"\n\tRefreshed\x12\x15\n\rapplied_index\x18\x01 \x01(\x04\"(\n\x08KeyRange\x12\r\n\x05\x66irst\x18\x01 \x01(\x04\x12\r\n\x05\x63ount\x18\x02 \x01(\x04\"3\n\x04Keys\x12+\n\x05range\x18\x01 \x01(\x0b\x32\x1c.raftdjango.channel.KeyRange\"\x16\n\x06Status\x12\x0c\n\x04json\x18\x01 \x01(\t\"\xea\x01\n\x07Refusal\x12\x32\n\x06reason\x18\x01 \x01(\x0e\x32\".raftdjango.channel.Refusal.Reason\x12\x0f\n\x07message\x18\x02 \x01(\t\"\x99\x01\n\x06Reason\x12\x0f\n\x0bUNSPECIFIED\x10\x00\x12\x0f\n\x0bUNAVAILABLE\x10\x01\x12\r\n\tUNCERTAIN\x10\x02\x12\r\n\tTOO_LARGE\x10\x03\x12\x12\n\x0eWRONG_DATABASE\x10\x04\x12\x08\n\x04\x42USY\x10\x05\x12\x0c\n\x08STOPPING\x10\x06\x12\r\n\tMALFORMED\x10\x07\x12\x14\n\x10STOPPED_APPLYING\x10\x08\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,29 +44,29 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_PROPOSE_WANTKEYSENTRY']._serialized_start=550
   _globals['_PROPOSE_WANTKEYSENTRY']._serialized_end=597
   _globals['_REFRESH']._serialized_start=599
-  _globals['_REFRESH']._serialized_end=608
-  _globals['_LEASEKEYS']._serialized_start=610
-  _globals['_LEASEKEYS']._serialized_end=651
-  _globals['_GETSTATUS']._serialized_start=653
-  _globals['_GETSTATUS']._serialized_end=664
-  _globals['_ANSWER']._serialized_start=667
-  _globals['_ANSWER']._serialized_end=1010
-  _globals['_WELCOME']._serialized_start=1012
-  _globals['_WELCOME']._serialized_end=1089
-  _globals['_OUTCOME']._serialized_start=1092
-  _globals['_OUTCOME']._serialized_end=1287
-  _globals['_OUTCOME_KEYSENTRY']._serialized_start=1214
-  _globals['_OUTCOME_KEYSENTRY']._serialized_end=1287
-  _globals['_REFRESHED']._serialized_start=1289
-  _globals['_REFRESHED']._serialized_end=1323
-  _globals['_KEYRANGE']._serialized_start=1325
-  _globals['_KEYRANGE']._serialized_end=1365
-  _globals['_KEYS']._serialized_start=1367
-  _globals['_KEYS']._serialized_end=1418
-  _globals['_STATUS']._serialized_start=1420
-  _globals['_STATUS']._serialized_end=1442
-  _globals['_REFUSAL']._serialized_start=1445
-  _globals['_REFUSAL']._serialized_end=1679
-  _globals['_REFUSAL_REASON']._serialized_start=1526
-  _globals['_REFUSAL_REASON']._serialized_end=1679
+  _globals['_REFRESH']._serialized_end=626
+  _globals['_LEASEKEYS']._serialized_start=628
+  _globals['_LEASEKEYS']._serialized_end=669
+  _globals['_GETSTATUS']._serialized_start=671
+  _globals['_GETSTATUS']._serialized_end=682
+  _globals['_ANSWER']._serialized_start=685
+  _globals['_ANSWER']._serialized_end=1028
+  _globals['_WELCOME']._serialized_start=1030
+  _globals['_WELCOME']._serialized_end=1107
+  _globals['_OUTCOME']._serialized_start=1110
+  _globals['_OUTCOME']._serialized_end=1305
+  _globals['_OUTCOME_KEYSENTRY']._serialized_start=1232
+  _globals['_OUTCOME_KEYSENTRY']._serialized_end=1305
+  _globals['_REFRESHED']._serialized_start=1307
+  _globals['_REFRESHED']._serialized_end=1341
+  _globals['_KEYRANGE']._serialized_start=1343
+  _globals['_KEYRANGE']._serialized_end=1383
+  _globals['_KEYS']._serialized_start=1385
+  _globals['_KEYS']._serialized_end=1436
+  _globals['_STATUS']._serialized_start=1438
+  _globals['_STATUS']._serialized_end=1460
+  _globals['_REFUSAL']._serialized_start=1463
+  _globals['_REFUSAL']._serialized_end=1697
+  _globals['_REFUSAL_REASON']._serialized_start=1544
+  _globals['_REFUSAL_REASON']._serialized_end=1697
 # @@protoc_insertion_point(module_scope)

@@ -55,8 +55,10 @@ class Propose(_message.Message):
     def __init__(self, proposal_id: _Optional[bytes] = ..., command: _Optional[bytes] = ..., want_keys: _Optional[_Mapping[str, int]] = ...) -> None: ...
 
 class Refresh(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("by_entry",)
+    BY_ENTRY_FIELD_NUMBER: _ClassVar[int]
+    by_entry: bool
+    def __init__(self, by_entry: bool = ...) -> None: ...
 
 class LeaseKeys(_message.Message):
     __slots__ = ("table", "count")

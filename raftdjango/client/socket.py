@@ -109,8 +109,12 @@ class SocketClient:
 
     def refresh(self, *, timeout_s: float) -> int:
         """See `NodeClient.refresh`."""
+        return self._refresh(timeout_s)
+
+    def _refresh(self, timeout_s: float, *, by_entry: bool = False) -> int:
         request = channel_pb2.Request()
         request.refresh.SetInParent()
+        request.refresh.by_entry = by_entry
         return self._ask_read(request, timeout_s).refreshed.applied_index
 
     def lease_keys(self, table: str, count: int, *, timeout_s: float) -> range:
@@ -252,7 +256,8 @@ class SocketClient:
         deadline = time.monotonic() + timeout_s
         while (left := deadline - time.monotonic()) > 0:
             try:
-                self.refresh(timeout_s=left)
+                # Only entries move the database's cluster time on, which decides.
+                self._refresh(left, by_entry=True)
             except ClusterUnavailable:
                 return None
             verdict, state = local_outcome(self._database, proposal_id)

@@ -8,7 +8,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Batch(_message.Message):
-    __slots__ = ("raft", "forwards", "answers", "fragment", "forming", "facts", "behind")
+    __slots__ = ("raft", "forwards", "answers", "fragment", "forming", "facts", "behind", "later")
     RAFT_FIELD_NUMBER: _ClassVar[int]
     FORWARDS_FIELD_NUMBER: _ClassVar[int]
     ANSWERS_FIELD_NUMBER: _ClassVar[int]
@@ -16,6 +16,7 @@ class Batch(_message.Message):
     FORMING_FIELD_NUMBER: _ClassVar[int]
     FACTS_FIELD_NUMBER: _ClassVar[int]
     BEHIND_FIELD_NUMBER: _ClassVar[int]
+    LATER_FIELD_NUMBER: _ClassVar[int]
     raft: _containers.RepeatedScalarFieldContainer[bytes]
     forwards: _containers.RepeatedCompositeFieldContainer[Forward]
     answers: _containers.RepeatedCompositeFieldContainer[ForwardAnswer]
@@ -23,7 +24,8 @@ class Batch(_message.Message):
     forming: _containers.RepeatedCompositeFieldContainer[Node]
     facts: MemberFacts
     behind: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, raft: _Optional[_Iterable[bytes]] = ..., forwards: _Optional[_Iterable[_Union[Forward, _Mapping]]] = ..., answers: _Optional[_Iterable[_Union[ForwardAnswer, _Mapping]]] = ..., fragment: _Optional[_Union[Fragment, _Mapping]] = ..., forming: _Optional[_Iterable[_Union[Node, _Mapping]]] = ..., facts: _Optional[_Union[MemberFacts, _Mapping]] = ..., behind: _Optional[_Iterable[int]] = ...) -> None: ...
+    later: _containers.RepeatedScalarFieldContainer[bytes]
+    def __init__(self, raft: _Optional[_Iterable[bytes]] = ..., forwards: _Optional[_Iterable[_Union[Forward, _Mapping]]] = ..., answers: _Optional[_Iterable[_Union[ForwardAnswer, _Mapping]]] = ..., fragment: _Optional[_Union[Fragment, _Mapping]] = ..., forming: _Optional[_Iterable[_Union[Node, _Mapping]]] = ..., facts: _Optional[_Union[MemberFacts, _Mapping]] = ..., behind: _Optional[_Iterable[int]] = ..., later: _Optional[_Iterable[bytes]] = ...) -> None: ...
 
 class Node(_message.Message):
     __slots__ = ("id", "url")

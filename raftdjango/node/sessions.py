@@ -174,7 +174,8 @@ class WorkerSession:
             answer.refreshed.applied_index = end
             self._send(answer)
 
-        self._group.reads.refresh(deadline=deadline, refreshed=refreshed)
+        by_entry = taken.request.refresh.by_entry
+        self._group.reads.refresh(deadline=deadline, refreshed=refreshed, by_entry=by_entry)
 
     def _lease_keys(self, taken: Taken, deadline: float) -> None:
         sequence = taken.request.sequence

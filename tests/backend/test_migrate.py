@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import tempfile
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from raftdjango.backends.sqlite3.migration_lock import HeldLock, LockLost
 from raftdjango.exceptions import ClusterUnavailable, TransactionConflict
 from raftdjango.right_of_way import RightOfWay
 from tests.backend.helpers import elsewhere, raw, together
+from tests.node.nodes import wait_until
 
 
 def lock_row() -> list[tuple[object, ...]]:
@@ -118,6 +120,34 @@ class TestLock(TransactionTestCase):
         assert "django_session" in connection.introspection.table_names()
         worked = [output for output in outputs if "Applying sessions.0001_initial... OK" in output]
         assert len(worked) == 1
+
+    def test_who_waits_is_told_for_whom(self) -> None:
+        other, told = HeldLock(connection.replication), []
+        assert other.take()
+
+        def on_wait(holder: str) -> None:
+            told.append(holder)
+            other.release()
+
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            migration_lock.migration_lock(connection.replication, on_wait=on_wait),
+        ):
+            patch.setattr(migration_lock, "POLL_S", 0.01)
+        assert told == [f"n1 (process {os.getpid()})"]
+
+    def test_a_long_migration_keeps_it(self) -> None:
+        def until(mine: HeldLock) -> int:
+            ((holder, until_ms),) = raw("SELECT holder, until_ms FROM raftdjango_lock")
+            assert holder == mine.holder
+            return int(until_ms)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(migration_lock, "RENEW_S", 0.01)
+            with migration_lock.migration_lock(connection.replication, on_wait=pytest.fail) as mine:
+                first = until(mine)
+                wait_until(lambda: until(mine) > first, "the lock renewed")
+        assert not lock_row()
 
     def migrate(self, number: int) -> str:
         output = io.StringIO()

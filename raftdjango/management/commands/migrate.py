@@ -59,8 +59,8 @@ class Command(migrate.Command):
                 raise
             raise CommandError(str(error)) from error
 
-    def _say_wait(self) -> None:
-        self.stderr.write("Another node is migrating this database; waiting for it to finish.")
+    def _say_wait(self, holder: str) -> None:
+        self.stderr.write(f"{holder} is migrating this database; waiting for it to finish.")
 
     def migration_progress_callback(self, action: str, *args: Any, **kwargs: Any) -> None:
         """Django's reports; at each migration the lock is renewed."""

@@ -237,9 +237,9 @@ class RightOfWay:
         """Say that this thread's connection has the write lock; call right after taking it.
 
         When the applier has waited `lock_yield_ms`, or `patience_ms` if that is longer, `doom` is
-        called from the watchdog's thread: it must make the transaction's owner raise from now on, interrupt a running statement, roll
-        back once that has ended, and not wait for anything that the owner holds while in
-        `unwatch()`.  It is called again if it raises, else never.
+        called from the watchdog's thread: it must make the transaction's owner raise from now on,
+        interrupt a running statement, roll back once that has ended, and not wait for anything that
+        the owner holds while in `unwatch()`.  It is called again if it raises, else never.
         """
         # Read here, so that a bad setting raises where somebody sees it.
         self._patience_ms = self.lock_yield_ms or get_settings().lock_yield_ms

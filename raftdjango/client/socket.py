@@ -11,6 +11,7 @@ import json
 import random
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from raftdjango.applier import OUTCOME_GRACE_MS
@@ -19,7 +20,12 @@ from raftdjango.client.absence import GRACE_S, Absence
 from raftdjango.client.local_database import local_outcome, local_state
 from raftdjango.client.stream import ConnectionLost, Stream
 from raftdjango.conf import database_path, get_settings, group_of
-from raftdjango.exceptions import ClusterUnavailable, CommitUncertain, TransactionTooLarge
+from raftdjango.exceptions import (
+    ClusterUnavailable,
+    CommitUncertain,
+    ReplicationError,
+    TransactionTooLarge,
+)
 from raftdjango.writeset import VerdictKind, decode_command, decode_verdict
 
 if TYPE_CHECKING:
@@ -33,6 +39,8 @@ RECONNECT_S_MIN = 0.01
 RECONNECT_S_MAX = 0.5
 ANSWER_GRACE_S = 1.0
 """The node answers at the deadline; so much longer the client waits for that answer."""
+END_TURN_S = 0.5
+"""For giving an exclusive turn back; it ends by itself soon after."""
 
 Reason = channel_pb2.Refusal
 
@@ -124,6 +132,22 @@ class SocketClient:
         request.lease_keys.count = count
         block = self._ask_read(request, timeout_s).keys.range
         return range(block.first, block.first + block.count)
+
+    def take_turn(self, proposal_id: bytes, *, timeout_s: float) -> bool:
+        """See `NodeClient.take_turn`."""
+        request = channel_pb2.Request()
+        request.take_turn.proposal_id = proposal_id
+        try:
+            return bool(self._ask_read(request, timeout_s).turn.begun)
+        except ReplicationError:
+            return False  # The block is run all the same, in competition as ever.
+
+    def end_turn(self, proposal_id: bytes) -> None:
+        """See `NodeClient.end_turn`."""
+        request = channel_pb2.Request()
+        request.end_turn.proposal_id = proposal_id
+        with suppress(ReplicationError):
+            self._ask_read(request, END_TURN_S)
 
     def status(self, *, timeout_s: float) -> dict[str, Any]:
         """See `NodeClient.status`."""

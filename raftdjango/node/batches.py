@@ -33,12 +33,14 @@ HEAD_BYTES = 4
 
 def make_batch(items: Iterable[PeerItem], *, forming: Nodes = ()) -> pb.Batch:
     """`items` in one message; `forming` says which configuration the sender would form from."""
-    raft, later, forwards, answers, facts = [], [], [], [], None
+    raft, later, forwards, answers, turns, facts = [], [], [], [], [], None
     for item in items:
         if isinstance(item, Forward):
             forwards.append(pb.Forward(proposal_id=item.proposal_id, command=item.command))
         elif isinstance(item, pb.ForwardAnswer):
             answers.append(item)
+        elif isinstance(item, pb.Turn):
+            turns.append(item)
         elif isinstance(item, pb.MemberFacts):
             facts = item  # the latest says all
         elif isinstance(item, LATER):
@@ -47,7 +49,13 @@ def make_batch(items: Iterable[PeerItem], *, forming: Nodes = ()) -> pb.Batch:
             raft.append(encode_message(item))
     nodes = [pb.Node(id=node_id, url=url) for node_id, url in forming]
     return pb.Batch(
-        raft=raft, later=later, forwards=forwards, answers=answers, forming=nodes, facts=facts
+        raft=raft,
+        later=later,
+        forwards=forwards,
+        answers=answers,
+        turns=turns,
+        forming=nodes,
+        facts=facts,
     )
 
 
@@ -61,6 +69,7 @@ def decode_batch(batch: pb.Batch) -> list[PeerItem]:
     items: list[PeerItem] = [decode_message(data) for data in (*batch.raft, *batch.later)]
     items.extend([Forward(each.proposal_id, each.command) for each in batch.forwards])
     items.extend(batch.answers)
+    items.extend(batch.turns)
     if batch.HasField("facts"):
         items.append(batch.facts)
     return items

@@ -19,6 +19,7 @@ from raftdjango.node.channel import Channel
 from raftdjango.node.consensus import Consensus, monotonic_ms
 from raftdjango.node.data_dir import with_cluster, write_identity
 from raftdjango.node.formation import Formation
+from raftdjango.node.forwards import Forwards
 from raftdjango.node.handing_over import hand_over, until
 from raftdjango.node.hearsay import Hearsay, tell_members
 from raftdjango.node.intake import Intake, Placement, Refused
@@ -29,12 +30,13 @@ from raftdjango.node.limits import (
     LOG_QUEUE_BYTES_MAX,
 )
 from raftdjango.node.log_writer import LogWriter
-from raftdjango.node.peer_pb2 import ForwardAnswer, MemberFacts
+from raftdjango.node.peer_pb2 import ForwardAnswer, MemberFacts, Turn
 from raftdjango.node.peers import Forward
 from raftdjango.node.proposals import SWEEP_S, Proposals, Reason, Refusal
 from raftdjango.node.reads import BarrierReads, IndexReads
 from raftdjango.node.sessions import WorkerSession
 from raftdjango.node.status import group_status, lock_holder, not_ready_reason
+from raftdjango.node.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -53,16 +55,14 @@ FORM_TICKS = 4
 TELL_TICKS = 20
 """Every so many sweeps the leader tells the others what it knows of all: once a second."""
 
-_RESULTS = {
-    Refused.BUSY: ForwardAnswer.BUSY,
-    Refused.TRANSFERRING: ForwardAnswer.TRANSFERRING,
-    Refused.TOO_LARGE: ForwardAnswer.TOO_LARGE,
-    Refused.NOT_LEADER: ForwardAnswer.NOT_LEADER,
-}
-
 
 class Group:
     """See above.  `on_failure` is called when the node has to stop."""
+
+    proposals: Proposals
+    reads: IndexReads
+    transport: PeerTransport
+    turns: Turns
 
     def __init__(
         self,
@@ -125,7 +125,10 @@ class Group:
             command_bytes_max=self.command_bytes_max,
             overloaded=self._is_overloaded,
             now_ms=monotonic_ms,
+            held_back=lambda *proposal: self.turns.queue.holds_back(*proposal),
         )
+        self.turns = Turns(self, call_later=loop.call_later)
+        self.forwards = Forwards(self)
         self.hearsay = Hearsay()
         held_up = partial(lock_holder, self, opened)
         self.proposals = Proposals(self, held_up=held_up)
@@ -226,6 +229,7 @@ class Group:
         placement = self._intake.append(proposal_id, command)
         if not isinstance(placement, Refused):
             self.consensus.touch()
+            self.turns.queue.appended(proposal_id)
         return placement
 
     def forward(self, to: str, proposal_id: bytes, command: bytes) -> None:
@@ -238,9 +242,11 @@ class Group:
         """Items from a peer."""
         for item in items:
             if isinstance(item, Forward):
-                self._on_forward(sender, item)
+                self.forwards.take(sender, item)
             elif isinstance(item, ForwardAnswer):
                 self._on_forward_answer(item)
+            elif isinstance(item, Turn):
+                self.turns.on_turn(sender, item)
             elif isinstance(item, MemberFacts):
                 self.hearsay.hear(sender, item, monotonic_ms())
             elif not (isinstance(item, AppendEntries) and item.entries and self._is_overloaded()):
@@ -252,20 +258,6 @@ class Group:
         for item in items:
             if isinstance(item, Forward):
                 self.proposals.on_undelivered(item.proposal_id)
-
-    def _on_forward(self, sender: str, item: Forward) -> None:
-        answer = ForwardAnswer(proposal_id=item.proposal_id)
-        placement = (
-            Refused.BUSY
-            if self.stopping and self.role is not Role.LEADER
-            else self.append(item.proposal_id, item.command)
-        )
-        if isinstance(placement, Refused):
-            answer.result = _RESULTS[placement]
-        else:
-            answer.result = ForwardAnswer.ACCEPTED
-            answer.index, answer.term = placement
-        self.transport.send(sender, answer)
 
     def _on_forward_answer(self, item: ForwardAnswer) -> None:
         if item.result == ForwardAnswer.ACCEPTED:
@@ -291,6 +283,8 @@ class Group:
             if applied.proposal_id is not None:
                 self._intake.applied(applied.proposal_id)
         self.proposals.on_applied(batch)
+        if len(self.turns):
+            self.turns.on_applied()
         self.consensus.applied(batch.last_index)
 
     def _on_role(self, change: RoleChanged) -> None:
@@ -305,6 +299,8 @@ class Group:
             change.leader or "none known",
         )
         self._intake.forget()
+        self.turns.on_leader()
+        self.forwards.let_go()
         self.proposals.on_leader()
         self.reads.on_leader()
         self._lead()
@@ -361,6 +357,8 @@ class Group:
             self.proposals.sweep()
         if len(self.reads):
             self.reads.sweep()
+        if len(self.turns):
+            self.turns.sweep()
         self._ticks += 1
         if self._ticks % FORM_TICKS == 0 or not self._was_ready:
             self._lead()

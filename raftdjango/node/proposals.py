@@ -287,7 +287,9 @@ class Proposals:
             self._settle(waiting, _too_large(waiting.command))
         elif isinstance(placement, Refused):
             waiting.term = waiting.index = 0
-            waiting.retry_at = self._now() + self._jitter(BUSY_RETRY_S)
+            # At the end of an exclusive turn all that nobody has is placed.
+            patience = ANSWER_RETRY_S if placement is Refused.HELD else BUSY_RETRY_S
+            waiting.retry_at = self._now() + self._jitter(patience)
         else:
             waiting.left = True
             waiting.index, waiting.term = placement

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from raftdjango.node.leases import Leases
     from raftdjango.node.proposals import Proposals
     from raftdjango.node.reads import Reads
+    from raftdjango.node.turns import Turns
 
 CHANNEL_VERSION = 1
 WAIT_S_MAX = 3600.0
@@ -39,6 +40,7 @@ class Served(Protocol):
     command_bytes_max: int
     proposals: Proposals
     leases: Leases
+    turns: Turns
 
     @property
     def reads(self) -> Reads: ...
@@ -64,6 +66,8 @@ class WorkerSession:
         self._connection: Connection | None = connection
         self._welcome = False
         self._unanswered = 0
+        self._turns: set[bytes] = set()
+        """Wanted or had by this worker: they end with it."""
 
     def request(self, taken: Taken) -> None:
         """Take one request."""
@@ -89,6 +93,9 @@ class WorkerSession:
     def closed(self) -> None:
         """The worker is gone."""
         self._connection = None
+        for token in self._turns:
+            self._group.turns.end(token)
+        self._turns.clear()
 
     def _hello(self, sequence: int, hello: channel_pb2.Hello) -> None:
         group, connection = self._group, self._connection
@@ -136,6 +143,9 @@ class WorkerSession:
         wanted = dict(propose.want_keys)
 
         def settled(end: Applied | Refusal) -> None:
+            if propose.proposal_id in self._turns:
+                self._turns.discard(propose.proposal_id)
+                self._group.turns.end(propose.proposal_id)
             if isinstance(end, Refusal):
                 self._refuse(sequence, end)
             else:
@@ -192,6 +202,29 @@ class WorkerSession:
         lease = taken.request.lease_keys
         self._group.leases.lease(lease.table, lease.count, deadline=deadline, given=given)
 
+    def _take_turn(self, taken: Taken, deadline: float) -> None:
+        sequence, token = taken.request.sequence, taken.request.take_turn.proposal_id
+
+        def told(refusal: Refusal | None) -> None:
+            if refusal is not None:
+                self._turns.discard(token)
+                self._refuse(sequence, refusal)
+                return
+            answer = self._answer(sequence)
+            answer.turn.begun = True
+            self._send(answer)
+
+        self._turns.add(token)
+        self._group.turns.take(token, deadline=deadline, told=told)
+
+    def _end_turn(self, taken: Taken, deadline: float) -> None:
+        token = taken.request.end_turn.proposal_id
+        self._turns.discard(token)
+        self._group.turns.end(token)
+        answer = self._answer(taken.request.sequence)
+        answer.turn.begun = False
+        self._send(answer)
+
     def _get_status(self, taken: Taken, deadline: float) -> None:
         answer = self._answer(taken.request.sequence)
         answer.status.json = json.dumps(self._group.status())
@@ -216,6 +249,8 @@ class WorkerSession:
         "refresh": _refresh,
         "lease_keys": _lease_keys,
         "get_status": _get_status,
+        "take_turn": _take_turn,
+        "end_turn": _end_turn,
     }
 
 

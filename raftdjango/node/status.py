@@ -135,5 +135,12 @@ def group_status(group: Group, opened: OpenedGroup) -> dict[str, Any]:
             "apply_bytes": group.applier.pending_bytes,
             "connections": len(group.channel),
         },
+        "turns": {
+            "holder": group.turns.queue.holder,
+            "waiting": len(group.turns.queue),
+            "held": len(group.forwards),
+            "granted": group.turns.queue.granted,
+            "timed_out": group.turns.queue.timed_out,
+        },
         "write_lock_holder": lock_holder(group, opened) or None,
     }

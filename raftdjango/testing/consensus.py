@@ -14,6 +14,7 @@ import os
 import threading
 import time
 import weakref
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -28,10 +29,11 @@ from raftdjango.writeset import WriteSet, decode_command, encode_command
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from raftdjango.backends.sqlite3.base import DatabaseWrapper
 
+TURN_S_MAX = 2.0
 TRANSACTION_BYTES_MAX = 64 * 1024 * 1024
 FOREIGN_KEY_FAILED = "FOREIGN KEY constraint failed"
 APPLIED_INDEX_SQL = "SELECT applied_index FROM main.raftdjango_state"
@@ -78,6 +80,9 @@ class Consensus:
         self.path = path
         self.lock = threading.Lock()
         self.leases = Leases()
+        self.turn: bytes | None = None
+        """The proposal id that has an exclusive turn."""
+        self.turn_over = threading.Condition()
         self.connection = open_database(path)
         self.applier = Applier(self.connection, patience_s=30.0)
         self.applier.prepare()
@@ -134,6 +139,30 @@ class Consensus:
             (applied,) = self.applier.apply_batch([entry])
         assert applied.verdict is not None
         return Outcome(applied.verdict, index, winner_index=index)
+
+    @contextmanager
+    def in_turn(self, proposal_id: bytes) -> Iterator[None]:
+        """Wait for the end of another proposal's turn; this one's ends with it."""
+        with self.turn_over:
+            self.turn_over.wait_for(lambda: self.turn in (None, proposal_id), TURN_S_MAX)
+        try:
+            yield
+        finally:
+            self.end_turn(proposal_id)
+
+    def take_turn(self, proposal_id: bytes, timeout_s: float) -> bool:
+        """Wait until nobody has a turn, and take it."""
+        with self.turn_over:
+            if free := self.turn_over.wait_for(lambda: self.turn is None, timeout_s):
+                self.turn = proposal_id
+            return free
+
+    def end_turn(self, proposal_id: bytes) -> None:
+        """Give a turn back."""
+        with self.turn_over:
+            if self.turn == proposal_id:
+                self.turn = None
+                self.turn_over.notify_all()
 
 
 def _absolute(path: str) -> str:
@@ -199,7 +228,8 @@ class InProcessClient:
         captured_at, self._captured_at = self._captured_at, None
         consensus = self.consensus
         try:
-            return consensus.propose(command, captured_at)
+            with consensus.in_turn(proposal_id):
+                return consensus.propose(command, captured_at)
         finally:
             consensus.leases.used()
 
@@ -229,6 +259,14 @@ class InProcessClient:
             ).fetchone()
             last = max(last, int(row[0] or 0) if row else 0)
         return last
+
+    def take_turn(self, proposal_id: bytes, *, timeout_s: float) -> bool:
+        """See `raftdjango.client.NodeClient.take_turn`."""
+        return self.consensus.take_turn(proposal_id, timeout_s)
+
+    def end_turn(self, proposal_id: bytes) -> None:
+        """See `raftdjango.client.NodeClient.end_turn`."""
+        self.consensus.end_turn(proposal_id)
 
     def status(self, *, timeout_s: float) -> dict[str, Any]:
         """As a cluster of one."""

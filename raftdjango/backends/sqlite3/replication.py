@@ -64,6 +64,8 @@ class Replication:
         self._raw: LockedConnection | None = None
         self._allocator: KeyAllocator | None = None
         self._immediate_once = False
+        self.turn: bytes | None = None
+        """The proposal id of the exclusive turn that the next transaction has."""
         self._blind: tuple[BlindOperation, int] | None = None
 
     @property
@@ -309,7 +311,8 @@ class Replication:
     def begin(self) -> None:
         """Begin a block's local transaction."""
         mode = self.wrapper.transaction_mode  # type: ignore[attr-defined]
-        immediate = self._immediate_once or mode in {"IMMEDIATE", "EXCLUSIVE"}
+        exclusive = self._immediate_once or self.turn is not None
+        immediate = exclusive or mode in {"IMMEDIATE", "EXCLUSIVE"}
         self._immediate_once = False
         self._blind = None
         self.nested.reset()

@@ -7,6 +7,7 @@ parts that work on the raw connection, and answers what a compiler has to ask.
 from __future__ import annotations
 
 import sqlite3
+import time
 import weakref
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,7 @@ from raftdjango.backends.keys import allocator_of
 from raftdjango.backends.sqlite3 import blind, commit
 from raftdjango.backends.sqlite3.capture import Capture
 from raftdjango.backends.sqlite3.failures import confirm
+from raftdjango.backends.sqlite3.freshness import Freshness
 from raftdjango.backends.sqlite3.nested import Nested
 from raftdjango.backends.sqlite3.speculation import Speculation, State
 from raftdjango.backends.sqlite3.statements import Statements
@@ -58,6 +60,9 @@ class Replication:
         # Weakly, here and below: a wrapper is to go with its thread, not when memory is collected.
         self._wrapper = weakref.ref(wrapper)
         self.nested = Nested(weakref.proxy(self))
+        self.freshness = Freshness(weakref.proxy(self))
+        self.last_index = 0
+        """Of the last entry that was written through this connection."""
         self.beginning = False
         """Set while Django's own BEGIN is executed."""
         self._client: NodeClient | None = None
@@ -93,6 +98,7 @@ class Replication:
         self.speculation.write_lock.timeout_s = busy_timeout_s(raw)
         self.statements = Statements(here, self.speculation)
         self.nested.reset()
+        self.freshness.forget()
         self._raw = raw
 
     def detach(self) -> None:
@@ -316,6 +322,7 @@ class Replication:
         self._immediate_once = False
         self._blind = None
         self.nested.reset()
+        self.freshness.before_block()
         self.speculation.begin(immediate=immediate)
 
     def commit(self) -> None:
@@ -353,9 +360,12 @@ class Replication:
 
     # -- the client -----------------------------------------------------------------------------
 
-    def refresh(self) -> int:
+    def refresh(self, *, timeout_s: float | None = None) -> int:
         """Wait until all that was committed before is applied here; the index applied."""
-        return self.client.refresh(timeout_s=get_settings().commit_timeout_s)
+        asked_at = time.monotonic()
+        index = self.client.refresh(timeout_s=timeout_s or get_settings().commit_timeout_s)
+        self.freshness.proven(asked_at, index)
+        return index
 
     def send(
         self, proposal_id: bytes, command: bytes, *, timeout_s: float, want_keys: Mapping[str, int]
@@ -364,14 +374,17 @@ class Replication:
         client: Any = self.client
         outcome: Outcome
         if not self.nested.active:
+            asked_at = time.monotonic()
             outcome = client.propose(
                 proposal_id, command, timeout_s=timeout_s, want_keys=want_keys or None
             )
+            self.freshness.wrote(outcome.log_index, asked_at)
             return outcome
         self.speculation.start_writing()
         try:
             with self.capture.guard.unlocked():
                 outcome = client.propose_nested(self.speculation.connection, command)
+                self.freshness.wrote(outcome.log_index)
                 return outcome
         finally:
             # The triggers do not know the applier from anybody else.

@@ -192,7 +192,7 @@ class Speculation:
             self._begin_again()
         self._writing()
 
-    def renew(self, refresh: Callable[[], int]) -> bool:
+    def renew(self, refresh: Callable[[], object]) -> bool:
         """Go on at the view that `refresh` waits for, if nothing was written yet; is it newer?"""
         with self.undisturbed():
             seen_at, before = self.block.applied_index, self._data_version()
@@ -206,10 +206,15 @@ class Speculation:
             self._writing()
         return self.block.applied_index != seen_at
 
-    def _begin_again(self, before: int | None = None) -> None:
+    def move_on(self) -> None:
+        """Have a block that has only read so far go on at the newest view, without the write lock."""
+        self._begin_again(immediate=False)
+
+    def _begin_again(self, before: int | None = None, *, immediate: bool = True) -> None:
         """Leave the snapshot for the newest one, and see that the block would have come so far on it."""
         try:
-            self._move_to_newest(self._data_version() if before is None else before)
+            before = self._data_version() if before is None else before
+            self._move_to_newest(before, immediate=immediate)
         except Exception as error:
             if self.doomed is None:
                 # There is no transaction any more that the block could go on in.
@@ -217,13 +222,17 @@ class Speculation:
                 self.doom(lost or TransactionConflict(f"The transaction was lost: {error}"))
             raise
 
-    def _move_to_newest(self, before: int) -> None:
+    def _move_to_newest(self, before: int, *, immediate: bool) -> None:
         block = self.block
         with self.guard.unlocked():
             self.connection.rollback()
         self.capture.undone()
-        self.write_lock.begin()
-        self.state = State.WRITING
+        if immediate:
+            self.write_lock.begin()
+            self.state = State.WRITING
+        else:
+            with self.guard.unlocked():
+                self.connection.execute("BEGIN")
         if self._data_version() != before:
             self._check_locked(block)
             difference = block.reads.difference(self._read_again)

@@ -114,9 +114,11 @@ class Statements:
     def _read(self, statement: Statement) -> None:
         speculation = self.speculation
         if self.replication.in_autocommit():
+            self.replication.freshness.before_statement()
             speculation.run(statement.run)
             return
         self.replication.ensure_begun()
+        self.replication.freshness.inside_block()
         speculation.block.statements += 1
         speculation.run(statement.run)
         reads = speculation.block.reads
@@ -144,6 +146,7 @@ class Statements:
     def _write_in_block(self, statement: Statement) -> None:
         speculation = self.speculation
         self.replication.ensure_begun()
+        self.replication.freshness.inside_block()
         speculation.start_writing()
         self.replication.nested.before_write()
         speculation.block.statements += 1
@@ -286,6 +289,7 @@ class Statements:
         Nobody has seen anything of it yet, so that running it again is what its place in the log
         asks for.
         """
+        self.replication.freshness.before_statement()
         deadline = time.monotonic() + get_settings().commit_timeout_s
         view = _View(self.replication)
         for attempt in range(1, ATTEMPTS_MAX + 1):

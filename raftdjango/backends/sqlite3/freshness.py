@@ -1,0 +1,171 @@
+"""Reads that have to be fresh: what a connection's view is known to show, and waiting for more.
+
+A view is known to show all that was committed before some moment of this process' clock, and all up to
+some log index.  Whatever takes a view (a statement outside of blocks, the beginning of a block) first
+makes sure that the local database is what the level in force asks for.  Inside a block the view stays,
+so there a level that asks for more, entered since the block began, has the block go on at a newer one.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from django.db.transaction import TransactionManagementError
+
+from raftdjango.backends.sqlite3.speculation import STATE_SQL, State
+from raftdjango.conf import get_settings
+from raftdjango.consistency.scopes import in_force, note_write
+from raftdjango.exceptions import ClusterUnavailable
+
+if TYPE_CHECKING:
+    from raftdjango.backends.sqlite3.replication import Replication
+    from raftdjango.consistency import Level
+
+PAUSE_S_MIN, PAUSE_S_MAX = 0.002, 0.1
+"""Between questions for an index that the cluster has not come to; doubled after each."""
+
+_proven: dict[str, float] = {}
+"""By database file: since when, by this process' clock, the file is known to miss nothing.
+
+Shared by the process' connections, so that a bound is kept at the cost of one question per bound.
+"""
+
+
+class Freshness:
+    """What one connection knows of its views."""
+
+    def __init__(self, replication: Replication) -> None:
+        self._replication = replication
+        self._index = 0
+        """The local database has come as far as this."""
+        self._view_at = float("-inf")
+        """What the present block's view is known to show."""
+        self._view_index = 0
+        self._began_at = float("-inf")
+
+    def forget(self) -> None:
+        """Another connection begins; its file may be another one."""
+        self._index = self._view_index = 0
+        self._view_at = self._began_at = float("-inf")
+
+    # -- what is learnt -------------------------------------------------------------------------
+
+    def proven(self, asked_at: float, index: int) -> None:
+        """The local database shows all that was committed before `asked_at`, and this index."""
+        name = self._name
+        _proven[name] = max(asked_at, _proven.get(name, asked_at))
+        self._index = max(self._index, index)
+
+    def wrote(self, index: int, asked_at: float = float("-inf")) -> None:
+        """An entry of this connection's is applied here: it stands behind all committed before."""
+        self._replication.last_index = index
+        self.proven(asked_at, index)
+        note_write(self._replication.wrapper.alias, index)
+
+    @property
+    def _name(self) -> str:
+        return str(self._replication.wrapper.settings_dict["NAME"])
+
+    @property
+    def _proven_at(self) -> float:
+        return _proven.get(self._name, float("-inf"))
+
+    # -- what is asked --------------------------------------------------------------------------
+
+    def before_statement(self) -> None:
+        """A statement outside of blocks is about to take its view."""
+        scope = in_force(self._replication.wrapper.alias)
+        if scope is not None:
+            self._reach(scope.level, time.monotonic())
+
+    def before_block(self) -> None:
+        """A block is about to begin, without any lock yet."""
+        now = time.monotonic()
+        scope = in_force(self._replication.wrapper.alias)
+        if scope is not None:
+            self._reach(scope.level, now)
+        self._note_view(now)
+
+    def inside_block(self) -> None:
+        """A statement of a block is about to read on the block's view."""
+        scope = in_force(self._replication.wrapper.alias)
+        if scope is None:
+            return
+        level, moment = scope.level, max(scope.entered_at, self._began_at)
+        if self._shows(level, moment):
+            return
+        if level.index > self._view_index and not self._replication.nested.active:
+            self._look()
+            if self._shows(level, moment):
+                return
+        self._renew(level, moment)
+
+    def _shows(self, level: Level, moment: float) -> bool:
+        return self._view_at >= moment - level.staleness_s and self._view_index >= level.index
+
+    def _look(self) -> None:
+        """Which entry the block's view is of."""
+        speculation = self._replication.speculation
+        with speculation.undisturbed():
+            state = speculation.connection.execute(STATE_SQL).fetchone()
+        if state is not None:
+            self._view_index = max(self._view_index, state[1])
+
+    def _note_view(self, began_at: float) -> None:
+        # The view is taken after this, so it shows what is known by now, at least.
+        self._began_at = began_at
+        self._view_at, self._view_index = self._proven_at, self._index
+
+    def _renew(self, level: Level, moment: float) -> None:
+        replication = self._replication
+        speculation = replication.speculation
+        began_at = self._began_at
+        if replication.nested.active:
+            self._reach(level, moment)  # in the test's own transaction, which nobody overtakes
+        elif speculation.state is State.READING:
+            # The old view is kept while this waits, so that a block may go on with it after an error.
+            self._reach(level, moment)
+            speculation.move_on()
+        elif speculation.block.statements == 0:
+            # Begun IMMEDIATE.  What is waited for has to be applied here, which needs the lock.
+            speculation.renew(lambda: self._reach(level, moment))
+        else:
+            raise TransactionManagementError(
+                f"This atomic block has the write lock of {replication.wrapper.alias!r} already, so "
+                f"its view of the database cannot be brought up to date any more ({level}). Enter "
+                "the level before the block's first write, or around the whole block."
+            )
+        self._note_view(began_at)
+
+    # -- waiting --------------------------------------------------------------------------------
+
+    def _reach(self, level: Level, moment: float) -> None:
+        """Wait until the local database is what the level asks for at that moment."""
+        timeout_s = level.timeout_s or get_settings().commit_timeout_s
+        deadline = time.monotonic() + timeout_s
+        if self._proven_at < moment - level.staleness_s:
+            self._refresh(level, timeout_s)
+        pause_s = PAUSE_S_MIN
+        while self._index < level.index:
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                raise ClusterUnavailable(
+                    f"A read was to show the database as of log index {level.index}, and the cluster "
+                    f"has come to {self._index} only within {timeout_s:g} s. Is that index of this "
+                    "database?"
+                )
+            self._refresh(level, left_s)
+            if self._index < level.index:
+                time.sleep(min(pause_s, max(deadline - time.monotonic(), 0)))
+                pause_s = min(pause_s * 2, PAUSE_S_MAX)
+
+    def _refresh(self, level: Level, timeout_s: float) -> None:
+        try:
+            self._replication.refresh(timeout_s=timeout_s)
+        except ClusterUnavailable as error:
+            why = str(error).removeprefix("Nothing was written: ")
+            raise ClusterUnavailable(
+                f"A read was to be fresh ({level}) and could not be: {why} What this machine has can "
+                "be read under raftdjango.consistency.local()."
+            ) from error

@@ -15,6 +15,9 @@ from enum import StrEnum
 from pathlib import Path
 from typing import IO, Any
 
+UNEXPECTED = "unexpected: "
+"""Begins the error of an operation that raised what none of its promises allows."""
+
 
 class Outcome(StrEnum):
     """What a client knows when its operation has ended."""
@@ -104,7 +107,9 @@ def read(paths: Iterable[Path]) -> list[Operation]:
 def _read(path: Path) -> Iterable[Operation]:
     begun: dict[tuple[str, int], dict[str, Any]] = {}
     ended: dict[tuple[str, int], dict[str, Any]] = {}
-    for text in path.read_text().splitlines():
+    for text in path.read_text().splitlines(keepends=True):
+        if not text.endswith("\n"):
+            break  # Killed while it wrote this; nothing was promised to anybody yet.
         line = json.loads(text)
         kind = begun if line["is"] == "invoke" else ended
         kind[line["process"], line["number"]] = line

@@ -32,6 +32,17 @@ def test_what_never_returned_is_of_unknown_outcome(tmp_path: Path) -> None:
     assert "unknown" in str(operation)
 
 
+def test_a_line_that_is_not_whole_is_none(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path / "n1.jsonl")
+    number = recorder.invoke("n1-0", "n1", "set", "add", 7)
+    recorder.end("n1-0", number, Outcome.OK)
+    recorder.close()
+    text = (tmp_path / "n1.jsonl").read_text()
+    (tmp_path / "n1.jsonl").write_text(text[:-5])
+    (operation,) = read([tmp_path / "n1.jsonl"])
+    assert operation.outcome is Outcome.UNKNOWN
+
+
 def test_operations_of_several_files_are_in_the_order_of_their_calls(tmp_path: Path) -> None:
     recorders = [Recorder(tmp_path / f"{n}.jsonl") for n in range(2)]
     for n in range(6):

@@ -1,0 +1,132 @@
+"""Transactions that append to lists and read them, judged by cycles of dependencies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from importlib.util import find_spec
+from typing import Any
+
+from django.db import transaction
+from django.db.models import F, Value
+from django.db.models.functions import Concat
+
+from tests.workloads.anomalies import find_anomalies, violations
+from tests.workloads.dependencies import Append, Read, Step, Transaction
+from tests.workloads.history import Operation
+from tests.workloads.kinds.base import Client, Findings, Workload
+from tests.workloads.models import Numbers
+
+WINDOW_S, PER_WINDOW = 2.0, 4
+"""Lists are left before they get long."""
+
+
+class Appends(Workload):
+    name = "append"
+    promise = "atomic(): snapshot isolation, in the order of each node and of time"
+    first_key = 0
+    serializable = False
+
+    def block(self) -> AbstractContextManager[Any]:
+        return transaction.atomic()
+
+    def choose(self, client: Client) -> tuple[str, Any]:
+        rng = client.rng
+        first = self.first_key + client.window(WINDOW_S) * PER_WINDOW
+        keys = [first + rng.randrange(PER_WINDOW) for _ in range(rng.choice([1, 2, 2, 3, 4]))]
+        kinds = rng.choices(["read", "append", "read and append"], [5, 3, 2], k=len(keys))
+        steps = [
+            [kind, key] if kind == "read" else [kind, key, client.unique()]
+            for kind, key in zip(kinds, keys, strict=True)
+        ]
+        if len(steps) == 1 and kinds[0] != "read and append" and rng.random() < 0.5:
+            return "statement", steps
+        return "block", steps
+
+    def perform(self, client: Client, action: str, argument: Any) -> Any:
+        if action == "statement":
+            return [self._step(client, *argument[0])]
+        with self.block():
+            return [self._step(client, *step) for step in argument]
+
+    def _step(self, client: Client, kind: str, key: int, element: int | None = None) -> Any:
+        client.dawdle()
+        if kind == "append":
+            # Twice: where the list is not there yet, somebody else may be making it.
+            if not Numbers.objects.filter(pk=key).update(
+                text=Concat(F("text"), Value(f" {element}"))
+            ):
+                Numbers.objects.create(pk=key, text=f" {element}")
+            return None
+        row = Numbers.objects.filter(pk=key).first()
+        found = [] if row is None else [int(word) for word in row.text.split()]
+        if kind == "read and append":
+            client.dawdle()
+            if row is None:
+                Numbers.objects.create(pk=key, text=f" {element}")
+            else:
+                row.text += f" {element}"
+                row.save()
+        return found
+
+    def final(self) -> Any:
+        below = self.first_key + FAR
+        rows = Numbers.objects.filter(pk__gte=self.first_key, pk__lt=below)
+        return {row.pk: [int(word) for word in row.text.split()] for row in rows}
+
+    def judge(self, operations: Sequence[Operation], final: Any) -> Findings:
+        history = [
+            _transaction(f"T{number}", operation) for number, operation in enumerate(operations)
+        ]
+        lists = {int(key): tuple(elements) for key, elements in final.items()}
+        found = find_anomalies(history, lists)
+        wrong = violations(found, serializable=self.serializable)
+        missing = []
+        if not any(o.ok and len(o.argument) > 1 for o in operations):
+            missing.append("a block of several steps")
+        if not any(o.failed and o.error.startswith("TransactionConflict") for o in operations):
+            missing.append("a conflict")
+        if not self.serializable and not any(a.with_snapshots for a in found):
+            missing.append("an anomaly that snapshots allow")
+        return Findings([str(anomaly) for anomaly in wrong], missing)
+
+
+FAR = 1_000_000
+
+
+class SerializableAppends(Appends):
+    name = "append-serializable"
+    promise = "serializable(): serializability, in the order of each node and of time"
+    first_key = FAR
+    serializable = True
+
+    def unavailable(self) -> str:
+        return no_serializable()
+
+    def block(self) -> AbstractContextManager[Any]:
+        from raftdjango.transaction import serializable
+
+        return serializable()  # type: ignore[no-any-return]
+
+
+def no_serializable() -> str:
+    there = find_spec("raftdjango.transaction.serializable")
+    return "" if there else "there is no raftdjango.transaction.serializable yet"
+
+
+def _transaction(name: str, operation: Operation) -> Transaction:
+    results = operation.result if operation.ok else [None] * len(operation.argument)
+    steps: list[Step] = []
+    for (kind, key, *element), result in zip(operation.argument, results, strict=True):
+        if kind != "append":
+            steps.append(Read(key, None if result is None else tuple(result)))
+        if element:
+            steps.append(Append(key, element[0]))
+    return Transaction(
+        f"{name} of {operation.process}",
+        tuple(steps),
+        operation.outcome,
+        operation.node,
+        operation.called,
+        operation.returned,
+    )

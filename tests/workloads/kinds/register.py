@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from importlib.util import find_spec
 from typing import Any
 
 from django.db import transaction
 from django.db.models import F
 
+from raftdjango.consistency import linearizable
 from tests.linearizability import history as linear
 from tests.linearizability.checker import Undecided, find_counterexample
 from tests.workloads.history import Operation
@@ -35,8 +35,7 @@ class Registers(Workload):
             return "write", [key, client.unique()]
         if kind == "compare":
             return "compare", [key, client.memory.get(f"seen {key}"), client.unique()]
-        how = "linearizable" if find_spec("raftdjango.consistency") else "validated"
-        return "read", [key, rng.choice([how, "validated"])]
+        return "read", [key, rng.choice(["linearizable", "linearizable block", "validated"])]
 
     def perform(self, client: Client, action: str, argument: Any) -> Any:
         key, *rest = argument
@@ -62,9 +61,11 @@ class Registers(Workload):
 
     def _read(self, client: Client, key: int, how: str) -> int | None:
         if how == "linearizable":
-            from raftdjango.consistency import linearizable
-
             with linearizable():
+                return Register.objects.get(pk=key).value
+        if how == "linearizable block":
+            with linearizable(), transaction.atomic():
+                client.dawdle()
                 return Register.objects.get(pk=key).value
         with transaction.atomic():
             Register.objects.filter(pk=key).update(touched=F("touched") + 1)

@@ -8,6 +8,7 @@ so there a level that asks for more, entered since the block began, has the bloc
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from typing import TYPE_CHECKING
 
@@ -95,8 +96,8 @@ class Freshness:
         level, moment = scope.level, max(scope.entered_at, self._began_at)
         if self._shows(level, moment):
             return
-        if level.index > self._view_index and not self._replication.nested.active:
-            self._look()
+        if level.index > self._view_index:
+            self._view_index = self._look()
             if self._shows(level, moment):
                 return
         self._renew(level, moment)
@@ -104,13 +105,15 @@ class Freshness:
     def _shows(self, level: Level, moment: float) -> bool:
         return self._view_at >= moment - level.staleness_s and self._view_index >= level.index
 
-    def _look(self) -> None:
-        """Which entry the block's view is of."""
+    def _look(self) -> int:
+        """Which entry the view that the connection has, or takes now, is of."""
         speculation = self._replication.speculation
-        with speculation.undisturbed():
-            state = speculation.connection.execute(STATE_SQL).fetchone()
-        if state is not None:
-            self._view_index = max(self._view_index, state[1])
+        try:
+            with speculation.undisturbed():
+                state = speculation.connection.execute(STATE_SQL).fetchone()
+        except sqlite3.OperationalError:
+            return 0  # its node has not set it up yet
+        return int(state[1]) if state else 0
 
     def _note_view(self, began_at: float) -> None:
         # The view is taken after this, so it shows what is known by now, at least.
@@ -146,6 +149,8 @@ class Freshness:
         deadline = time.monotonic() + timeout_s
         if self._proven_at < moment - level.staleness_s:
             self._refresh(level, timeout_s)
+        if self._index < level.index:
+            self._index = max(self._index, self._look())
         pause_s = PAUSE_S_MIN
         while self._index < level.index:
             left_s = deadline - time.monotonic()

@@ -31,12 +31,12 @@ async def first_async(rows: Any) -> Any:
 
 
 QUERIES = {
-    "evaluation": lambda rows: list(rows)[0].balance,
+    "evaluation": lambda rows: next(iter(rows)).balance,
     "get": lambda rows: rows.get().balance,
     "first": lambda rows: rows.first().balance,
     "latest": lambda rows: rows.latest("pk").balance,
     "slice": lambda rows: rows[0].balance,
-    "in_bulk": lambda rows: list(rows.in_bulk().values())[0].balance,
+    "in_bulk": lambda rows: next(iter(rows.in_bulk().values())).balance,
     "values": lambda rows: rows.filter(name="ada").values_list("balance", flat=True)[0],
     "iterator": lambda rows: next(rows.iterator()).balance,
     "aggregate": lambda rows: rows.aggregate(sum=Sum("balance"))["sum"],
@@ -45,7 +45,7 @@ QUERIES = {
     "contains": lambda rows: 7 * rows.filter(balance=7).contains(Account.objects.get()),
     "update": lambda rows: 7 * rows.filter(balance=7).update(name="eva"),
     "delete": lambda rows: 7 * rows.filter(balance=7).delete()[0],
-    "union": lambda rows: list(rows.union(Account.objects.none()))[0].balance,
+    "union": lambda rows: next(iter(rows.union(Account.objects.none()))).balance,
     "async evaluation": lambda rows: async_to_sync(first_async)(rows).balance,
     "aget": lambda rows: async_to_sync(rows.aget)().balance,
     "acount": lambda rows: 7 * async_to_sync(rows.filter(balance=7).acount)(),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
 import threading
 from collections.abc import Iterator
+from contextlib import closing
 
 import pytest
 
-from raftdjango.client import proposal_ids
+from raftdjango.client import Outcome, proposal_ids
 from raftdjango.client.socket import SocketClient
 from raftdjango.node import turn_queue
 from raftdjango.writeset import Command, encode_command
@@ -65,6 +67,8 @@ def test_what_others_write_meanwhile_comes_behind_the_holder(cluster: Cluster) -
     assert len(holder.lease_keys("note", 5, timeout_s=PATIENCE_S)) == 5, "leases go on"
     write = encode_command(Command(token, 0, insert(version, 100, "the holder's")))
     mine = holder.propose(token, write, timeout_s=PATIENCE_S)
+    turns = cluster.nodes[follower].groups[GROUP].turns
+    assert cluster.thread.call(len, turns) == 0, "nothing is said about it any more"
     for writer in writers:
         writer.join(PATIENCE_S)
     assert all(writer.log_index > mine.log_index for writer in writers)
@@ -77,6 +81,31 @@ def test_what_others_write_meanwhile_comes_behind_the_holder(cluster: Cluster) -
         "granted": 1,
         "timed_out": 0,
     }
+
+
+def test_others_go_on_as_soon_as_the_holders_entry_has_its_place(cluster: Cluster) -> None:
+    """They do not wait until its node has applied it, which may take a while."""
+    leader = cluster.leader()
+    follower = next(name for name in cluster.names if name != leader)
+    version = make_table(cluster.client(leader))
+    cluster.level()
+    holder = cluster.client(follower)
+    token = take(holder)
+    writer = Writer(cluster.client(leader), version, 1)
+    wait_until(lambda: held(cluster) == 1, "the write to be held back")
+    write = encode_command(Command(token, 0, insert(version, 100, "the holder's")))
+    with closing(sqlite3.connect(cluster.database(follower), isolation_level=None)) as local:
+        local.execute("BEGIN IMMEDIATE")
+        ends: list[Outcome] = []
+        proposing = threading.Thread(
+            target=lambda: ends.append(holder.propose(token, write, timeout_s=PATIENCE_S))
+        )
+        proposing.start()
+        writer.join(PATIENCE_S)
+        assert ends == []
+        local.execute("ROLLBACK")
+        proposing.join(PATIENCE_S)
+    assert 0 < ends[0].log_index < writer.log_index
 
 
 @pytest.mark.parametrize("how", ["given back", "gone"])

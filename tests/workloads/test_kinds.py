@@ -65,6 +65,7 @@ GOOD: list[tuple[str, list[Operation], Any]] = [
     ("skew", [op("leave", [4, 0], [8, 9]), op("leave", [4, 1], [8, 9])], [[4, 8], [4, 9]]),
     ("skew-serializable", [op("leave", [4, 0], [8, 9]), failed("leave", [4, 1])], [[4, 8]]),
     ("counter", [op("add", 1, 1), op("read", 1, 1, at=(10, 11)), op("read", 1, 0, at=(10, 11), node="n2")], {"1": 1, "2": 0}),
+    ("counter", [op("add", 1, 1, at=(0, 1)), op("read bounded", 1, 0, at=(1.1, 3), node="n2")], {"1": 1, "2": 0}),
     ("counter", [unknown("add", 1), op("read", 1, 0)], {"1": 1, "2": 0}),
     ("own-writes", [op("write", ["n1", "u", 1], 1), op("read", ["n2", "u"], 1)], None),
     ("own-writes", [op("write", ["n1", "u", 1], 1), op("read", ["n2", "v"], 0)], None),
@@ -113,6 +114,8 @@ BAD: list[tuple[str, list[Operation], Any, str]] = [
     ("counter", [op("add", 1, 0)], {"1": 1, "2": 0}, "of no row"),
     ("counter", [op("add", 1, 1, at=(0, 1)), op("read", 1, 0, at=(2, 3))], {"1": 1, "2": 0}, "were acknowledged here"),
     ("counter", [op("add", 1, 1, node="n2"), op("read", 1, 1, at=(0, 1)), op("read", 1, 0, at=(2, 3))], {"1": 1, "2": 0}, "went back"),
+    ("counter", [op("add", 1, 1, at=(0, 1)), op("read linearizable", 1, 0, at=(1.1, 3), node="n2")], {"1": 1, "2": 0}, "anywhere"),
+    ("counter", [op("add", 1, 1, at=(0, 1)), op("read bounded", 1, 0, at=(2, 3), node="n2")], {"1": 1, "2": 0}, "anywhere"),
     ("counter", [op("add", 1, 1, at=(5, 6)), op("read", 1, 1, at=(2, 3))], {"1": 1, "2": 0}, "had begun"),
     ("own-writes", [op("write", ["n1", "u", 1], 1), op("read", ["n2", "u"], 0)], None, "had written 1"),
 ]  # fmt: skip

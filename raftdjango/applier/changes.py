@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
 _FIND = f"SELECT log_index FROM main.{CHANGES} WHERE name = ?"
 _LAST = f"SELECT max(log_index) FROM main.{CHANGES}"
-_STORE = f"INSERT OR REPLACE INTO main.{CHANGES} (name, log_index) VALUES (?, ?)"
+_ADD = f"INSERT INTO main.{CHANGES} (log_index, name) VALUES (?, ?)"
+_CHANGE = f"UPDATE main.{CHANGES} SET log_index = ? WHERE name = ?"
 _CLEAR = f"DELETE FROM main.{CHANGES}"
 _UPPER_TO_LOWER = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}
 
@@ -67,10 +68,9 @@ class Changes:
 
     def store(self) -> None:
         """Write what was noted."""
-        if len(self._pending) == 1:
-            self._cursor.execute(_STORE, *self._pending.items())
-        elif self._pending:
-            self._cursor.executemany(_STORE, self._pending.items())
+        for name, index in self._pending.items():
+            if not self._cursor.execute(_CHANGE, (index, name)).rowcount:
+                self._cursor.execute(_ADD, (index, name))
         self._pending.clear()
 
     def forget_pending(self) -> None:

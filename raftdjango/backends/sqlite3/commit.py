@@ -50,10 +50,12 @@ def collect(replication: Replication, *, blind: Operation | None = None) -> Unit
         operations = (*block.locked, *journal.operations(replication.capture))
         if not any(journal.changes_something(operation) for operation in operations):
             return None
+        recorder = speculation.recorder
         write_set = WriteSet(
             schema_version=block.schema_version,
             operations=operations if blind is None else (blind,),
             foreign_keys_off=block.foreign_keys_off,
+            reads=None if recorder is None else recorder.reads(block.applied_index),
         )
         return Unit(replication.verifiable(write_set), block.applied_index)
 
@@ -117,6 +119,11 @@ def raise_verdict(outcome: Outcome, *, nothing_between: bool = False) -> None:
 
 
 def _conflict_message(verdict: Verdict) -> str:
+    if verdict.message == "read":
+        return (
+            f"What this serializable transaction had read in {verdict.table or 'the database'} was "
+            "changed by another transaction that came first. Nothing was written; run it again."
+        )
     if verdict.table:
         return (
             f"Another transaction changed {verdict.table} {verdict.key!r} first. "

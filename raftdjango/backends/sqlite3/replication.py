@@ -257,6 +257,8 @@ class Replication:
         block = self.speculation.block
         if block.renewed or self.nested.active or self.speculation.state is not State.WRITING:
             return False
+        if self.speculation.recorder is not None:
+            return False  # What it has told is checked at the commit.
         with self.speculation.undisturbed():
             if self.capture.entries():
                 return False

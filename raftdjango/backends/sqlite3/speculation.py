@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from django.db.backends.sqlite3.base import SQLiteCursorWrapper
 
 from raftdjango.backends.sqlite3 import journal
+from raftdjango.backends.sqlite3.facts import FactsCache
 from raftdjango.backends.sqlite3.failures import Failures
 from raftdjango.backends.sqlite3.reads import ReadMemory
 from raftdjango.backends.sqlite3.write_lock import (
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 
     from raftdjango.backends.sqlite3.capture import Capture
     from raftdjango.backends.sqlite3.locked import LockedConnection
+    from raftdjango.backends.sqlite3.recorder import Recorder
 
 STATE_SQL = "SELECT schema_version, applied_index FROM main.raftdjango_state"
 
@@ -77,6 +79,9 @@ class Speculation:
         self.block = Block()
         self.doomed: TransactionConflict | None = None
         self.write_lock = WriteLock(connection, capture)
+        self.facts = FactsCache(capture)
+        self.recorder: Recorder | None = None
+        """Of the reads, while a serializable block is open."""
         # The watchdog's thread rolls back; it must not do so in the middle of a statement.
         self.lock = connection.lock
 
@@ -100,6 +105,7 @@ class Speculation:
         """End the local transaction; what doomed it is forgotten with it."""
         self._end()
         self.doomed = None
+        self.recorder = None
 
     def _end(self) -> None:
         # Before the connection's lock is taken: a callback under way may be waiting for it.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import sqlite3
 import time
-from contextlib import closing
+from contextlib import closing, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from raftdjango.backends.sqlite3 import commit, journal
@@ -23,6 +23,7 @@ from raftdjango.backends.sqlite3.key_source import (
     table_inserted_without,
 )
 from raftdjango.backends.sqlite3.speculation import Speculation, State
+from raftdjango.backends.sqlite3.turn import exclusive_turn
 from raftdjango.conf import get_settings
 from raftdjango.exceptions import NotReplicable, TransactionConflict
 from raftdjango.writeset.pinning import unpinnable
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     """What to propose, and what to raise when that is done."""
 
 ATTEMPTS_MAX = 50
+EXCLUSIVE_AFTER = 3
+"""Defeats after which nobody else may write until the statement is made: hot counters starve nobody."""
 DDL_SAVEPOINT = "raftdjango_ddl"
 PAUSE_S_MIN, PAUSE_S_MAX = 0.002, 0.25
 
@@ -89,8 +92,12 @@ class Statements:
         statement = Statement(cursor, sql, params, many=many)
         self.speculation.check()
         self.replication.nested.settle(statement.kind)
+        recorder = self.speculation.recorder
         try:
-            self._execute(statement)
+            if recorder is None:
+                self._execute(statement)
+            else:
+                recorder.execute(statement, self._execute)
         except sqlite3.Error:
             # Whatever went wrong after the watchdog had rolled back was caused by that.
             self.speculation.check()
@@ -293,10 +300,12 @@ class Statements:
         deadline = time.monotonic() + get_settings().commit_timeout_s
         view = _View(self.replication)
         for attempt in range(1, ATTEMPTS_MAX + 1):
+            late = attempt > EXCLUSIVE_AFTER
             try:
-                unit, failure = self._on_fresh_view(statement, view)
-                if unit is not None:
-                    commit.propose(self.replication, unit)
+                with exclusive_turn(self.replication) if late else nullcontext():
+                    unit, failure = self._on_fresh_view(statement, view)
+                    if unit is not None:
+                        commit.propose(self.replication, unit)
                 _raise(failure)
             except TransactionConflict:
                 if attempt == ATTEMPTS_MAX or time.monotonic() > deadline:

@@ -18,10 +18,12 @@ from django.db import DEFAULT_DB_ALIAS, connections, transaction
 
 from raftdjango.exceptions import TransactionConflict
 from raftdjango.transaction.exclusive import EXCLUSIVE_AFTER, in_turn
+from raftdjango.transaction.serializable import serializable
 from raftdjango.transaction.waiting import wait_applied
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -44,6 +46,7 @@ def atomic_retry(
     attempts: int = ATTEMPTS,
     exclusive_after: int | None = EXCLUSIVE_AFTER,
     durable: bool = True,
+    serializable: bool = False,
 ) -> Retry: ...
 def atomic_retry(
     using: Callable[..., Any] | str | None = None,
@@ -51,6 +54,7 @@ def atomic_retry(
     attempts: int = ATTEMPTS,
     exclusive_after: int | None = EXCLUSIVE_AFTER,
     durable: bool = True,
+    serializable: bool = False,
 ) -> Any:
     """Run the decorated function in an atomic block, again after each `TransactionConflict`.
 
@@ -58,18 +62,26 @@ def atomic_retry(
     `attempts` counts all runs; the last one's conflict is raised.  After `exclusive_after` defeats
     the block is run in an exclusive turn, while no node writes anything else: at most about two
     seconds.  0: at once; None: never.  Never inside another atomic block of the same database: only
-    the outermost block can be run again.
+    the outermost block can be run again.  `serializable`: the block is a `serializable()` one.
     """
     if callable(using):
         return Retry(None, ATTEMPTS, exclusive_after=EXCLUSIVE_AFTER, durable=True)(using)
-    return Retry(using, attempts, exclusive_after=exclusive_after, durable=durable)
+    return Retry(
+        using, attempts, exclusive_after=exclusive_after, durable=durable, serializable=serializable
+    )
 
 
 class Retry:
     """What `atomic_retry(...)` gives: a decorator, and only that."""
 
     def __init__(
-        self, using: str | None, attempts: int, *, exclusive_after: int | None, durable: bool
+        self,
+        using: str | None,
+        attempts: int,
+        *,
+        exclusive_after: int | None,
+        durable: bool,
+        serializable: bool = False,
     ) -> None:
         if attempts < 1:
             raise ValueError(f"atomic_retry needs at least one attempt, not {attempts}.")
@@ -77,6 +89,7 @@ class Retry:
         self.attempts = attempts
         self.exclusive_after = attempts if exclusive_after is None else exclusive_after
         self.durable = durable
+        self.serializable = serializable
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         """Wrap `function`."""
@@ -105,7 +118,7 @@ class Retry:
         for attempt in range(1, self.attempts + 1):
             turn = in_turn(connection) if attempt > self.exclusive_after else nullcontext()
             try:
-                with turn, transaction.atomic(using=self.using, durable=self.durable):
+                with turn, self._block():
                     _note_commit(connection, committed)
                     result = function(*args, **kwargs)
                     if inspect.isawaitable(result):
@@ -120,6 +133,10 @@ class Retry:
             else:
                 return result
         raise AssertionError("unreachable")  # pragma: no cover
+
+    def _block(self) -> AbstractContextManager[object]:
+        block = serializable if self.serializable else transaction.atomic
+        return block(using=self.using, durable=self.durable)
 
 
 def _note_commit(connection: BaseDatabaseWrapper, committed: list[bool]) -> None:

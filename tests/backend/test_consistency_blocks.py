@@ -116,11 +116,13 @@ def test_the_default_concerns_the_beginning(node: Node) -> None:
 def test_a_block_begun_under_less_than_what_counts_now(node: Node) -> None:
     """The level around it counts from the block's beginning, not from its own."""
     with linearizable():
+        assert balance() == 7
+        node.behind(lambda: Account.objects.update(balance=8))
         less = local()
         less.__enter__()
         with transaction.atomic():
             less.__exit__(None, None, None)
-            assert balance() == 7
+            assert balance() == 8
 
 
 def test_once_it_has_written_the_view_cannot_be_renewed(node: Node) -> None:

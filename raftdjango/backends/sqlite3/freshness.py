@@ -147,7 +147,7 @@ class Freshness:
         """Wait until the local database is what the level asks for at that moment."""
         timeout_s = level.timeout_s or get_settings().commit_timeout_s
         deadline = time.monotonic() + timeout_s
-        if self._proven_at < moment - level.staleness_s:
+        if self._proven_at <= moment - level.staleness_s:
             self._refresh(level, timeout_s)
         if self._index < level.index:
             self._index = max(self._index, self._look())

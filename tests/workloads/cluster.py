@@ -10,8 +10,9 @@ from typing import Any
 from tests.cluster.harness import Cluster, Worker, free_ports
 from tests.workloads.history import Operation, read
 
-COMMIT_TIMEOUT_S = 3
-"""Short, so that outcomes get unknown; longer than an election."""
+COMMIT_TIMEOUT_S = 6
+"""Short, so that outcomes get unknown; longer than it takes to start a node that was killed, so that
+its clients propose again what it may have had in its log."""
 END_S = 120.0
 """How long clients may take to end what they have begun: `resolve()` takes its time."""
 

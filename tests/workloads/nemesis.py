@@ -66,12 +66,12 @@ def pause_leader(cluster: WorkloadCluster, rng: random.Random) -> str:
 
 
 def kill_follower(cluster: WorkloadCluster, rng: random.Random) -> str:
-    """`kill -9` of a follower, which its own clients wait for."""
+    """`kill -9` of a follower, and a start at once: its clients propose again what is in doubt."""
     leader = cluster.leader()
     name = rng.choice([name for name in cluster.names if name != leader])
     cluster.kill(name)
-    progress(cluster, leader)
     cluster.start(name)
+    progress(cluster, leader)
     return f"{name} was killed, {leader} led on"
 
 

@@ -97,6 +97,10 @@ def run(plan: Plan, folder: Path) -> Report:
         (folder / FINALS).write_text(json.dumps(finals))
         cluster.assert_equal()
         cluster.assert_quiet_logs()
+    except BaseException as error:
+        for text in (plan.line(), f"What clients were told: {folder / HISTORY}", *grave(cluster)):
+            error.add_note(text)
+        raise
     finally:
         cluster.close()
     return judged(Report(plan, operations, finals, nemesis.happened))
@@ -142,6 +146,16 @@ def assert_whole(cluster: Cluster) -> None:
             assert connection.execute("PRAGMA foreign_key_check").fetchall() == [], name
         finally:
             connection.close()
+
+
+def grave(cluster: Cluster) -> list[str]:
+    """What the nodes have printed that is worse than a warning."""
+    return [
+        f"{name}: {line}"
+        for name in cluster.names
+        for line in cluster.log_of(name).splitlines()
+        if re.search(r" (ERROR|CRITICAL) |^Traceback|^\w+Error", line)
+    ]
 
 
 def narrate(report: Report) -> str:

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from tests.workloads.kinds import WORKLOADS
-from tests.workloads.runner import HISTORY, Plan, Report, run
+from tests.workloads.runner import Plan, Report, run
 
 pytestmark = pytest.mark.cluster
 
@@ -18,12 +18,7 @@ FAULTS = ("kill-leader", "pause-leader", "no-majority")
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
     plan = Plan(tuple(AVAILABLE), FAULTS, seed=random.randrange(1_000_000), seconds=10)
-    folder = tmp_path_factory.mktemp("workloads")
-    try:
-        return run(plan, folder)
-    except BaseException as error:
-        error.add_note(f"What clients were told: {folder / HISTORY}\nAgain: {plan.line()}")
-        raise
+    return run(plan, tmp_path_factory.mktemp("workloads"))
 
 
 @pytest.mark.parametrize("name", AVAILABLE)

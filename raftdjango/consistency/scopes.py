@@ -84,6 +84,8 @@ def recording() -> Iterator[dict[str, int]]:
         yield written
     finally:
         _written.reset(token)
+        for alias, index in written.items():
+            note_write(alias, index)  # to whoever records around this
 
 
 def note_write(alias: str, log_index: int) -> None:

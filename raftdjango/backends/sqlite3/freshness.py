@@ -143,6 +143,10 @@ class Freshness:
 
     # -- waiting --------------------------------------------------------------------------------
 
+    def reach(self, level: Level) -> None:
+        """Wait until the local database shows what the level asks for now, whatever is in force."""
+        self._reach(level, time.monotonic())
+
     def _reach(self, level: Level, moment: float) -> None:
         """Wait until the local database is what the level asks for at that moment."""
         timeout_s = level.timeout_s or get_settings().commit_timeout_s

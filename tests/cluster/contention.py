@@ -6,9 +6,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from django.db import connection
 from django.db.models import F
 
+from raftdjango.backends.sqlite3 import statements
 from raftdjango.exceptions import TransactionConflict
 from raftdjango.transaction import atomic_retry
 from tests.cluster.project.models import Account, Item
@@ -52,5 +52,37 @@ def create_account(name: str) -> int:
     return Account.objects.create(name=name).pk
 
 
-def close_connection() -> None:
-    connection.close()
+def add_to_account(name: str, amount: int) -> None:
+    Account.objects.filter(name=name).update(balance=F("balance") + amount)
+
+
+def count_up(name: str, times: int) -> dict[str, int]:
+    """Add one to a shared row, so many times; how often that was run again, and at most for one."""
+    again: list[int] = []
+    pause = statements.pause
+
+    def counting(attempt: int) -> None:
+        again.append(attempt)
+        pause(attempt)
+
+    statements.pause = counting
+    try:
+        for _ in range(times):
+            Item.objects.filter(name=name).update(value=F("value") + 1)
+    finally:
+        statements.pause = pause
+    return {"again": len(again), "most": max(again, default=0)}
+
+
+def dawdle_in_turn(started_file: str, name: str) -> None:
+    """A block in an exclusive turn that others have changed meanwhile, because it took too long."""
+
+    @atomic_retry(attempts=1, exclusive_after=0)
+    def block() -> None:
+        account = Account.objects.select_for_update().get(name=name)
+        Path(started_file).touch()
+        time.sleep(0.5)  # stopped meanwhile
+        account.balance += 1
+        account.save()
+
+    block()

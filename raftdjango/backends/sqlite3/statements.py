@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     """What to propose, and what to raise when that is done."""
 
 ATTEMPTS_MAX = 50
-EXCLUSIVE_AFTER = 3
+EXCLUSIVE_AFTER = 5
 """Defeats after which nobody else may write until the statement is made: hot counters starve nobody."""
 DDL_SAVEPOINT = "raftdjango_ddl"
 PAUSE_S_MIN, PAUSE_S_MAX = 0.002, 0.25

@@ -88,6 +88,8 @@ def propose_body(replication: Replication, body: Body) -> Outcome:
         proposal_id, command, timeout_s=timeout_s, want_keys=allocator.wanted()
     )
     allocator.feed(outcome.keys)
+    if isinstance(body, WriteSet) and outcome.verdict.kind is VerdictKind.APPLIED:
+        replication.commits += 1
     return outcome
 
 

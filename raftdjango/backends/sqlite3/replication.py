@@ -62,6 +62,8 @@ class Replication:
         self.nested = Nested(weakref.proxy(self))
         self.freshness = Freshness(weakref.proxy(self))
         self.last_index = 0
+        self.commits = 0
+        """How many transactions of this connection have been applied."""
         """Of the last entry that was written through this connection."""
         self.beginning = False
         """Set while Django's own BEGIN is executed."""

@@ -12,7 +12,7 @@ from typing import Any
 import hypothesis
 import pytest
 
-hypothesis.settings.register_profile("raftdjango")
+hypothesis.settings.register_profile("raftdjango", deadline=None)
 hypothesis.settings.load_profile("raftdjango")
 
 SKIP_NOTHING = bool(os.environ.get("RAFTDJANGO_SKIP_NOTHING"))

@@ -12,6 +12,9 @@ what the whole must come to; nothing is handed over that does not.
     next(now) -> Wanted(offset, length)
     chunk(wanted, data read there)    ->  receive(chunk, now, commit_index) -> Received: what to do
     answered(receipt, now)            <-  receipt, once that is done
+
+Whoever sends decides how long to wait for a receipt and then calls `lost(now)`; `answered` tells
+whether a receipt is the one awaited.
 """
 
 from raftcore.snapshot_stream.chunk import (

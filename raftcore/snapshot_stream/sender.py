@@ -88,13 +88,19 @@ class SnapshotSender:
             raise ValueError(f"{len(data)} bytes instead of {wanted.length}")
         return Chunk(self.message, self._sha256, wanted.offset, data)
 
-    def answered(self, receipt: Receipt, now_ms: int) -> None:
-        """The receiver has answered; what it says of anything else than this is dropped."""
+    def answered(self, receipt: Receipt, now_ms: int) -> bool:
+        """The receiver has answered; False if this is of another transfer: go on waiting."""
         message = self.message
         of = (receipt.term, receipt.session, receipt.index)
-        if of != (message.term, message.session, message.meta.index) or self.ok is not None:
-            return
-        self._in_flight = False
+        if of != (message.term, message.session, message.meta.index):
+            return False
+        if self.ok is None:
+            self._in_flight = False
+            self._take(receipt, now_ms)
+        return True
+
+    def _take(self, receipt: Receipt, now_ms: int) -> None:
+        message = self.message
         if receipt.verdict is Verdict.DONE:
             self._received = message.meta.size
             self.ok = True

@@ -76,9 +76,8 @@ class StreamSending(Sending):
 
     def on_receipt(self, receipt: Receipt, now_ms: int) -> None:
         transfer = self.transfers.get(receipt.follower)
-        if transfer is not None:
+        if transfer is not None and self._senders[receipt.follower].answered(receipt, now_ms):
             self._awaited.pop(receipt.follower, None)
-            self._senders[receipt.follower].answered(receipt, now_ms)
             self._go_on(transfer, now_ms)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from raftcore.snapshot_stream import Receipt, SnapshotSender, Verdict, Wanted
@@ -87,6 +89,21 @@ def test_what_was_lost_is_asked_for_after_a_pause(sender: SnapshotSender) -> Non
     assert sender.next(1400) == Wanted(0, 0)
     sender.answered(said(Verdict.MORE, 300), 1410)
     assert sender.next(1410) == Wanted(300, 100)
+
+
+@pytest.mark.parametrize(
+    "other",
+    [{"term": WHAT.term - 1}, {"session": WHAT.session + 1}, {"index": WHAT.meta.index - 1}],
+)
+def test_an_answer_to_another_transfer_is_not_the_one_awaited(
+    sender: SnapshotSender, other: dict[str, int]
+) -> None:
+    """Whoever awaits an answer by a clock has to go on, or he waits for ever."""
+    sender.next(0)
+    assert not sender.answered(replace(said(Verdict.BUSY), **other), 0)
+    assert sender.next(0) is None
+    assert sender.answered(said(Verdict.MORE, 100), 0)
+    assert sender.next(0) == Wanted(100, 100)
 
 
 @pytest.mark.parametrize("verdict", [Verdict.BUSY, Verdict.MORE])

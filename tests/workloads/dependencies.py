@@ -25,6 +25,8 @@ from itertools import pairwise
 from tests.workloads.history import Outcome
 
 Elements = tuple[Hashable, ...]
+SHOWN_MAX = 8
+"""How many elements of a list are told in an explanation."""
 WW, WR, RW, SESSION, REALTIME = "ww", "wr", "rw", "session", "realtime"
 
 
@@ -47,8 +49,7 @@ class Read:
     elements: Elements | None
 
     def __str__(self) -> str:
-        seen = "?" if self.elements is None else " ".join(map(str, self.elements))
-        return f"read {self.key} [{seen}]"
+        return f"read {self.key} [{_text(self.elements)}]"
 
 
 Step = Append | Read
@@ -278,5 +279,9 @@ def after_in_time(transactions: Iterable[tuple[int, Transaction]]) -> Iterator[t
             yield other, number
 
 
-def _text(elements: Elements) -> str:
-    return " ".join(map(str, elements))
+def _text(elements: Elements | None) -> str:
+    """The end of a list tells most."""
+    if elements is None:
+        return "?"
+    left_out = f"{len(elements) - SHOWN_MAX} more, " if len(elements) > SHOWN_MAX else ""
+    return left_out + " ".join(map(str, elements[-SHOWN_MAX:]))

@@ -30,6 +30,17 @@ class Numbers(Base):
     id = models.IntegerField(primary_key=True)
     text = models.TextField(default="")
 
+    def elements(self) -> list[int]:
+        return [int(word) for word in self.text.split()]
+
+
+class Place(Base):
+    """An element of a list, by its position from 0; nothing keeps two from having the same."""
+
+    list = models.IntegerField(db_index=True)
+    position = models.IntegerField()
+    element = models.IntegerField()
+
 
 class Element(Base):
     """Nothing keeps an element from being there twice."""

@@ -8,14 +8,15 @@ from importlib.util import find_spec
 from typing import Any
 
 from django.db import transaction
-from django.db.models import F, Value
+from django.db.models import F, Max, QuerySet, Value
 from django.db.models.functions import Concat
 
+from raftdjango.transaction import atomic_retry
 from tests.workloads.anomalies import find_anomalies, violations
 from tests.workloads.dependencies import Append, Read, Step, Transaction
 from tests.workloads.history import Operation
 from tests.workloads.kinds.base import Client, Findings, Workload
-from tests.workloads.models import Numbers
+from tests.workloads.models import Numbers, Place
 
 WINDOW_S, PER_WINDOW = 2.0, 4
 """Lists are left before they get long."""
@@ -39,40 +40,57 @@ class Appends(Workload):
             [kind, key] if kind == "read" else [kind, key, client.unique()]
             for kind, key in zip(kinds, keys, strict=True)
         ]
-        if len(steps) == 1 and kinds[0] != "read and append" and rng.random() < 0.5:
+        single = ["read"] if self.serializable else ["read", "append"]
+        if len(steps) == 1 and kinds[0] in single and rng.random() < 0.5:
             return "statement", steps
-        return "block", steps
+        return rng.choice(["block", "block", "retried"]), steps
 
     def perform(self, client: Client, action: str, argument: Any) -> Any:
         if action == "statement":
             return [self._step(client, *argument[0])]
+        if action == "retried":
+            retry = atomic_retry(attempts=5, serializable=self.serializable)
+            return retry(self._steps)(client, argument)
         with self.block():
-            return [self._step(client, *step) for step in argument]
+            return self._steps(client, argument)
+
+    def _steps(self, client: Client, steps: list[Any]) -> list[Any]:
+        return [self._step(client, *step) for step in steps]
 
     def _step(self, client: Client, kind: str, key: int, element: int | None = None) -> Any:
         client.dawdle()
         if kind == "append":
-            # Twice: where the list is not there yet, somebody else may be making it.
-            if not Numbers.objects.filter(pk=key).update(
-                text=Concat(F("text"), Value(f" {element}"))
-            ):
-                Numbers.objects.create(pk=key, text=f" {element}")
+            assert element is not None
+            self.append(client, key, element)
             return None
+        if kind == "read":
+            return self.read(key)
+        assert element is not None
+        return self.read_and_append(client, key, element)
+
+    def append(self, client: Client, key: int, element: int) -> None:
+        if not Numbers.objects.filter(pk=key).update(text=Concat(F("text"), Value(f" {element}"))):
+            Numbers.objects.create(pk=key, text=f" {element}")
+
+    def read(self, key: int) -> list[Any]:
         row = Numbers.objects.filter(pk=key).first()
-        found = [] if row is None else [int(word) for word in row.text.split()]
-        if kind == "read and append":
-            client.dawdle()
-            if row is None:
-                Numbers.objects.create(pk=key, text=f" {element}")
-            else:
-                row.text += f" {element}"
-                row.save()
+        return [] if row is None else row.elements()
+
+    def read_and_append(self, client: Client, key: int, element: int) -> list[Any]:
+        row = Numbers.objects.filter(pk=key).first()
+        client.dawdle()
+        if row is None:
+            Numbers.objects.create(pk=key, text=f" {element}")
+            return []
+        found = row.elements()
+        row.text += f" {element}"
+        row.save()
         return found
 
     def final(self) -> Any:
         below = self.first_key + FAR
         rows = Numbers.objects.filter(pk__gte=self.first_key, pk__lt=below)
-        return {row.pk: [int(word) for word in row.text.split()] for row in rows}
+        return {row.pk: row.elements() for row in rows}
 
     def judge(self, operations: Sequence[Operation], final: Any) -> Findings:
         history = [
@@ -104,7 +122,47 @@ class SerializableAppends(Appends):
     def block(self) -> AbstractContextManager[Any]:
         from raftdjango.transaction import serializable
 
-        return serializable()  # type: ignore[no-any-return]
+        return serializable()
+
+    # Lists of odd keys have a row for each element, found by a condition and put behind the last by
+    # counting: two at once at the same place would be phantoms to each other.
+
+    def append(self, client: Client, key: int, element: int) -> None:
+        if key % 2 == 0:
+            super().append(client, key, element)
+            return
+        rows = Place.objects.filter(list=key)
+        if client.rng.random() < 0.5:
+            position = rows.count()
+        else:
+            last = rows.aggregate(last=Max("position"))["last"]
+            position = 0 if last is None else last + 1
+        client.dawdle()
+        Place.objects.create(list=key, position=position, element=element)
+
+    def read(self, key: int) -> list[Any]:
+        return _in_order(Place.objects.filter(list=key)) if key % 2 else super().read(key)
+
+    def read_and_append(self, client: Client, key: int, element: int) -> list[Any]:
+        if key % 2 == 0:
+            return super().read_and_append(client, key, element)
+        found = self.read(key)
+        client.dawdle()
+        Place.objects.create(list=key, position=len(found), element=element)
+        return found
+
+    def final(self) -> Any:
+        keys = Place.objects.values_list("list", flat=True).distinct()
+        return super().final() | {key: self.read(key) for key in keys}
+
+
+def _in_order(places: QuerySet[Place]) -> list[Any]:
+    """The elements; what is not at its place is told as an element that nobody appended."""
+    rows = sorted(places.values_list("position", "element"))
+    return [
+        element if position == place else f"{element} at {position}"
+        for place, (position, element) in enumerate(rows)
+    ]
 
 
 def no_serializable() -> str:

@@ -77,10 +77,12 @@ class GetStatus(_message.Message):
     def __init__(self) -> None: ...
 
 class TakeTurn(_message.Message):
-    __slots__ = ("proposal_id",)
+    __slots__ = ("proposal_id", "longest_ms")
     PROPOSAL_ID_FIELD_NUMBER: _ClassVar[int]
+    LONGEST_MS_FIELD_NUMBER: _ClassVar[int]
     proposal_id: bytes
-    def __init__(self, proposal_id: _Optional[bytes] = ...) -> None: ...
+    longest_ms: int
+    def __init__(self, proposal_id: _Optional[bytes] = ..., longest_ms: _Optional[int] = ...) -> None: ...
 
 class EndTurn(_message.Message):
     __slots__ = ("proposal_id",)

@@ -133,10 +133,11 @@ class SocketClient:
         block = self._ask_read(request, timeout_s).keys.range
         return range(block.first, block.first + block.count)
 
-    def take_turn(self, proposal_id: bytes, *, timeout_s: float) -> bool:
+    def take_turn(self, proposal_id: bytes, *, timeout_s: float, longest_s: float = 0) -> bool:
         """See `NodeClient.take_turn`."""
         request = channel_pb2.Request()
         request.take_turn.proposal_id = proposal_id
+        request.take_turn.longest_ms = int(1000 * longest_s)
         try:
             return bool(self._ask_read(request, timeout_s).turn.begun)
         except ReplicationError:

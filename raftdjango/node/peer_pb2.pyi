@@ -72,7 +72,7 @@ class ForwardAnswer(_message.Message):
     def __init__(self, proposal_id: _Optional[bytes] = ..., result: _Optional[_Union[ForwardAnswer.Result, str]] = ..., term: _Optional[int] = ..., index: _Optional[int] = ...) -> None: ...
 
 class Turn(_message.Message):
-    __slots__ = ("token", "kind", "index")
+    __slots__ = ("token", "kind", "index", "longest_ms")
     class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
         __slots__ = ()
         UNSPECIFIED: _ClassVar[Turn.Kind]
@@ -88,10 +88,12 @@ class Turn(_message.Message):
     TOKEN_FIELD_NUMBER: _ClassVar[int]
     KIND_FIELD_NUMBER: _ClassVar[int]
     INDEX_FIELD_NUMBER: _ClassVar[int]
+    LONGEST_MS_FIELD_NUMBER: _ClassVar[int]
     token: bytes
     kind: Turn.Kind
     index: int
-    def __init__(self, token: _Optional[bytes] = ..., kind: _Optional[_Union[Turn.Kind, str]] = ..., index: _Optional[int] = ...) -> None: ...
+    longest_ms: int
+    def __init__(self, token: _Optional[bytes] = ..., kind: _Optional[_Union[Turn.Kind, str]] = ..., index: _Optional[int] = ..., longest_ms: _Optional[int] = ...) -> None: ...
 
 class MemberFacts(_message.Message):
     __slots__ = ("term", "last_index", "members")

@@ -215,7 +215,8 @@ class WorkerSession:
             self._send(answer)
 
         self._turns.add(token)
-        self._group.turns.take(token, deadline=deadline, told=told)
+        longest_s = taken.request.take_turn.longest_ms / 1000
+        self._group.turns.take(token, deadline=deadline, told=told, longest_s=longest_s)
 
     def _end_turn(self, taken: Taken, deadline: float) -> None:
         token = taken.request.end_turn.proposal_id

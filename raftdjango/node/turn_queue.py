@@ -22,7 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 TURN_S_MAX = 2.0
-"""Longest turn; everybody else's writes wait for its end."""
+"""Longest turn, if not told otherwise; everybody else's writes wait for its end."""
+LONGEST_S = 60.0
+"""Whatever a worker says."""
 SILENCE_S = 1.0
 """A node repeats what its workers want several times a second; silent for so long, they are gone."""
 OTHER_BYTES_MAX = 4096
@@ -35,6 +37,7 @@ class Asking:
 
     node_id: str
     heard_at: float
+    longest_s: float
     granted_at: float = 0.0
     index: int = 0
     """End of the log when the turn began: the holder has to see everything up to there."""
@@ -75,13 +78,15 @@ class TurnQueue:
         """The node whose worker has the turn."""
         return None if self._holder is None else self._asking[self._holder].node_id
 
-    def ask(self, node_id: str, token: bytes) -> None:
+    def ask(self, node_id: str, token: bytes, longest_s: float = 0) -> None:
         """A node's worker wants a turn (still); the grant is told as often as it is asked for."""
         asking = self._asking.get(token)
         if asking is None:
             if len(self._asking) >= TURNS_WAITING_MAX:
                 return
-            asking = self._asking[token] = Asking(node_id, self._now())
+            asking = self._asking[token] = Asking(
+                node_id, self._now(), min(longest_s or TURN_S_MAX, LONGEST_S)
+            )
         asking.heard_at = self._now()
         if token == self._holder:
             self._grant(node_id, token, asking.index)
@@ -119,7 +124,7 @@ class TurnQueue:
         """Forget whom nobody speaks for any more, and end a turn that lasts too long."""
         now = self._now()
         for token, asking in list(self._asking.items()):
-            late = token == self._holder and now - asking.granted_at >= TURN_S_MAX
+            late = token == self._holder and now - asking.granted_at >= asking.longest_s
             if late or now - asking.heard_at >= SILENCE_S:
                 self.timed_out += token == self._holder
                 self.end(token)

@@ -50,6 +50,8 @@ class Wish:
     token: bytes
     deadline: float
     told: Told
+    longest_s: float
+    """How long it may last; 0: as usual."""
     index: int | None = None
     """Granted: begin once everything up to there is applied here."""
     has_begun: bool = False
@@ -77,18 +79,18 @@ class Turns:
 
     # -- for this node's workers ---------------------------------------------------------------
 
-    def take(self, token: bytes, *, deadline: float, told: Told) -> None:
+    def take(self, token: bytes, *, deadline: float, told: Told, longest_s: float = 0) -> None:
         """Get in line; the turn lasts until `end`, or its proposal, or the leader's patience."""
         if len(self._wishes) >= TURNS_WAITING_MAX:
             told(Refusal(Reason.BUSY, "too many blocks wait for an exclusive turn"))
             return
-        wish = self._wishes[token] = Wish(token, deadline, told)
+        wish = self._wishes[token] = Wish(token, deadline, told, longest_s)
         self._say(wish)
 
     def end(self, token: bytes) -> None:
         """The worker is done with it, or gone."""
         if self._wishes.pop(token, None) is not None:
-            self._tell_leader(token, Turn.END)
+            self._tell_leader(Turn(token=token, kind=Turn.END))
 
     def on_applied(self) -> None:
         """The local database shows more now."""
@@ -116,7 +118,11 @@ class Turns:
 
     def _say(self, wish: Wish) -> None:
         wish.said_at = self._ground.now()
-        self._tell_leader(wish.token, Turn.HOLD if wish.has_begun else Turn.TAKE)
+        if wish.has_begun:
+            self._tell_leader(Turn(token=wish.token, kind=Turn.HOLD))
+        else:
+            longest_ms = int(1000 * wish.longest_s)
+            self._tell_leader(Turn(token=wish.token, kind=Turn.TAKE, longest_ms=longest_ms))
 
     def _begin(self, wish: Wish) -> None:
         applied = self._ground.applied_index
@@ -133,7 +139,7 @@ class Turns:
             self._granted(sender, item)
         elif self._ground.leader == self._ground.node_id:
             if item.kind == Turn.TAKE:
-                self.queue.ask(sender, item.token)
+                self.queue.ask(sender, item.token, item.longest_ms / 1000)
             elif item.kind == Turn.HOLD:
                 self.queue.hold(item.token)
             elif item.kind == Turn.END:
@@ -155,10 +161,10 @@ class Turns:
     def _grant(self, node_id: str, token: bytes, index: int) -> None:
         self._send(node_id, Turn(token=token, kind=Turn.GRANTED, index=index))
 
-    def _tell_leader(self, token: bytes, kind: Turn.Kind) -> None:
+    def _tell_leader(self, item: Turn) -> None:
         leader = self._ground.leader
         if leader is not None:
-            self._send(leader, Turn(token=token, kind=kind))
+            self._send(leader, item)
 
     def _send(self, to: str, item: Turn) -> None:
         if to == self._ground.node_id:

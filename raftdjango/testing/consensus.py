@@ -260,7 +260,7 @@ class InProcessClient:
             last = max(last, int(row[0] or 0) if row else 0)
         return last
 
-    def take_turn(self, proposal_id: bytes, *, timeout_s: float) -> bool:
+    def take_turn(self, proposal_id: bytes, *, timeout_s: float, longest_s: float = 0) -> bool:
         """See `raftdjango.client.NodeClient.take_turn`."""
         return self.consensus.take_turn(proposal_id, timeout_s)
 

@@ -114,14 +114,15 @@ class Node:
     def place_unsent(self) -> None:
         self.placed_unsent += 1
 
-    def take(self, token: bytes, timeout_s: float = 10.0) -> None:
+    def take(self, token: bytes, timeout_s: float = 10.0, longest_s: float = 0) -> None:
         """A worker of this node wants a turn; what it is told is in `told`."""
 
         def told(end: Refusal | None) -> None:
             assert token not in self.told, "told twice"
             self.told[token] = end
 
-        self.turns.take(token, deadline=self.world.time + timeout_s, told=told)
+        deadline = self.world.time + timeout_s
+        self.turns.take(token, deadline=deadline, told=told, longest_s=longest_s)
         self.world.deliver()
 
     def forward(self, proposal_id: bytes, command: bytes = WRITE) -> None:
@@ -240,6 +241,21 @@ def test_a_turn_has_an_end_however_busy_its_holder_is(world: World, nodes) -> No
     assert leader.turns.queue.timed_out == 1
     follower.forward(b"t")
     assert leader.appended == [b"write", b"t"], "too late for the turn, not for the log"
+
+
+@pytest.mark.parametrize(
+    ("asked_s", "lasts_s"), [(0.5, 0.5), (8.0, 8.0), (1e6, turn_queue.LONGEST_S)]
+)
+def test_a_turn_lasts_as_long_as_was_asked_for(
+    world: World, nodes, asked_s: float, lasts_s: float
+) -> None:
+    leader, follower, other = nodes
+    follower.take(b"t", longest_s=asked_s)
+    other.forward(b"write")
+    world.pass_time(lasts_s - 0.1)
+    assert leader.appended == []
+    world.pass_time(0.2)
+    assert leader.appended == [b"write"]
 
 
 def test_a_node_that_is_not_heard_of_loses_its_turn_and_its_place(world: World, nodes) -> None:

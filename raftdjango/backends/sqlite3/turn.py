@@ -19,15 +19,20 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def exclusive_turn(replication: Replication) -> Iterator[bool]:
-    """Wait for a turn and have it for the transaction that begins within; False: none came in time."""
+def exclusive_turn(replication: Replication, *, longest_s: float = 0) -> Iterator[bool]:
+    """Wait for a turn and have it for the transaction that begins within; False: none came in time.
+
+    `longest_s`: how long all others may have to wait for its end; 0: two seconds.
+    """
     replication.wrapper.ensure_connection()
     if replication.nested.active:
         yield False  # Nobody else can be there.
         return
     client = replication.client
     proposal_id = proposal_ids.next()
-    if not client.take_turn(proposal_id, timeout_s=get_settings().commit_timeout_s):
+    if not client.take_turn(
+        proposal_id, timeout_s=get_settings().commit_timeout_s, longest_s=longest_s
+    ):
         yield False
         return
     write_lock = replication.speculation.write_lock

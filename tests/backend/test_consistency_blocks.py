@@ -7,11 +7,12 @@ from django.db import connection, transaction
 from django.db.transaction import TransactionManagementError
 from django.test import override_settings
 
+from raftdjango.backends.sqlite3 import reads
 from raftdjango.backends.sqlite3.speculation import State
 from raftdjango.consistency import at_least, bounded, linearizable, local
 from raftdjango.exceptions import ClusterUnavailable, TransactionConflict
 from tests.backend.consistency_support import Clock, Node, balance, clock, node
-from tests.backend.helpers import applied_index, elsewhere
+from tests.backend.helpers import applied_index, elsewhere, far_key
 from tests.backend.models import Account, Tag
 
 __all__ = ["clock", "node"]
@@ -132,7 +133,7 @@ def test_once_it_has_written_the_view_cannot_be_renewed(node: Node) -> None:
             with pytest.raises(TransactionManagementError, match=r"cannot .* \(linearizable\)"):
                 balance()
             with (
-                pytest.raises(TransactionManagementError, match="write lock"),
+                pytest.raises(TransactionManagementError, match="has written"),
                 transaction.atomic(),
             ):
                 Account.objects.update(balance=1)
@@ -153,12 +154,65 @@ def test_a_block_that_began_immediate_gives_the_lock_back_meanwhile(node: Node) 
 
 
 def test_a_block_that_began_immediate_and_has_read(node: Node) -> None:
-    """What is read under the write lock is not remembered, so nothing could be compared."""
     connection.replication.begin_immediate_once()
     with transaction.atomic():
-        assert balance() == 0
-        with linearizable(), pytest.raises(TransactionManagementError, match="write lock"):
+        assert slugs() == []
+        with linearizable():
+            assert balance() == 7
+        create("mine")
+    connection.replication.begin_immediate_once()
+    node.behind(lambda: create("other"))
+    with pytest.raises(TransactionConflict, match="changed meanwhile"), transaction.atomic():
+        assert slugs() == ["mine"]
+        with linearizable():
             balance()
+
+
+def test_rows_that_are_locked_under_the_write_lock_hold_the_view(node: Node) -> None:
+    connection.replication.begin_immediate_once()
+    with transaction.atomic():
+        list(Account.objects.select_for_update())
+        with linearizable(), pytest.raises(TransactionManagementError, match="locked rows"):
+            balance()
+
+
+class TestAWriteThatFindsNothing:
+    """It has the block go on at a fresh view by itself; what was read before is compared then."""
+
+    def nothing(self) -> int:
+        return Account.objects.filter(pk=far_key()).update(balance=1)
+
+    @pytest.mark.parametrize("immediate", [False, True])
+    def test_after_a_read(self, node: Node, immediate: bool) -> None:
+        if immediate:
+            connection.replication.begin_immediate_once()
+        with pytest.raises(TransactionConflict, match="changed meanwhile"), transaction.atomic():
+            ada = Account.objects.get(name="ada")
+            assert self.nothing() == 0
+            ada.balance += 1
+            ada.save()
+        assert balance() == 7, "not what was computed from before"
+
+    def test_after_a_read_and_a_write_that_was_undone(self, node: Node) -> None:
+        with transaction.atomic():
+            savepoint = transaction.savepoint()
+            create("undone")
+            ada = Account.objects.get(name="ada")
+            transaction.savepoint_rollback(savepoint)
+            assert self.nothing() == 0
+            assert node.asked == [], "its view stays"
+            ada.balance += 1
+            ada.save()
+        assert balance() == 1, "of two that come one after the other the first is in nobody's way"
+
+    def test_after_too_many_reads(self, node: Node, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(reads, "READS_MAX", 1)
+        connection.replication.begin_immediate_once()
+        with transaction.atomic():
+            slugs()
+            balance()
+            assert self.nothing() == 0
+        assert node.asked == []
 
 
 @pytest.mark.parametrize("immediate", [False, True])

@@ -58,6 +58,13 @@ class Freshness:
         _proven[name] = max(asked_at, _proven.get(name, asked_at))
         self._index = max(self._index, index)
 
+    def refresh(self, timeout_s: float) -> int:
+        """Have the local database show all that is committed by now; the index applied."""
+        asked_at = time.monotonic()
+        index = self._replication.client.refresh(timeout_s=timeout_s)
+        self.proven(asked_at, index)
+        return index
+
     def wrote(self, index: int, asked_at: float = float("-inf")) -> None:
         """An entry of this connection's is applied here: it stands behind all committed before."""
         self._replication.last_index = index
@@ -130,16 +137,24 @@ class Freshness:
             # The old view is kept while this waits, so that a block may go on with it after an error.
             self._reach(level, moment)
             speculation.move_on()
-        elif speculation.block.statements == 0:
-            # Begun IMMEDIATE.  What is waited for has to be applied here, which needs the lock.
-            speculation.renew(lambda: self._reach(level, moment))
-        else:
+        elif self._has_written():
             raise TransactionManagementError(
-                f"This atomic block has the write lock of {replication.wrapper.alias!r} already, so "
-                f"its view of the database cannot be brought up to date any more ({level}). Enter "
-                "the level before the block's first write, or around the whole block."
+                f"This atomic block has written in {replication.wrapper.alias!r}, or locked rows, so its "
+                f"view of the database cannot be brought up to date any more ({level}). Enter the "
+                "level before that, or around the whole block."
             )
+        else:
+            # What is waited for has to be applied here, which needs the lock.
+            speculation.renew(lambda: self._reach(level, moment))
         self._note_view(began_at)
+
+    def _has_written(self) -> bool:
+        speculation = self._replication.speculation
+        block = speculation.block
+        if block.wrote or (block.statements and speculation.recorder is not None):
+            return True  # "no row" is told, too, and a serializable block answers for that
+        with speculation.undisturbed():
+            return bool(speculation.capture.length())
 
     # -- waiting --------------------------------------------------------------------------------
 

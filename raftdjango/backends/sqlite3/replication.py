@@ -257,8 +257,10 @@ class Replication:
         seen the row.  Then execute the statement again.
         """
         block = self.speculation.block
-        if block.renewed or self.nested.active or self.speculation.state is not State.WRITING:
+        if self.nested.active or self.speculation.state is not State.WRITING:
             return False
+        if block.renewed or block.wrote or not block.reads.complete:
+            return False  # Its reads could not be compared.
         if self.speculation.recorder is not None:
             return False  # What it has told is checked at the commit.
         with self.speculation.undisturbed():
@@ -366,10 +368,7 @@ class Replication:
 
     def refresh(self, *, timeout_s: float | None = None) -> int:
         """Wait until all that was committed before is applied here; the index applied."""
-        asked_at = time.monotonic()
-        index = self.client.refresh(timeout_s=timeout_s or get_settings().commit_timeout_s)
-        self.freshness.proven(asked_at, index)
-        return index
+        return self.freshness.refresh(timeout_s or get_settings().commit_timeout_s)
 
     def send(
         self, proposal_id: bytes, command: bytes, *, timeout_s: float, want_keys: Mapping[str, int]

@@ -63,6 +63,8 @@ class Block:
     statements: int = 0
     """Executed in it, savepoints not counted."""
     renewed: bool = False
+    wrote: bool = False
+    """It may have changed rows, though perhaps undone that: reads are not remembered any more."""
     raw_inserts: dict[str, int] = field(default_factory=dict)
     """By table: INSERTs that left the key to SQLite, since its sequence was raised first."""
     failures: Failures = field(default_factory=Failures)

@@ -22,7 +22,7 @@ from raftdjango.backends.sqlite3.key_source import (
     raise_local_sequence,
     table_inserted_without,
 )
-from raftdjango.backends.sqlite3.speculation import Speculation, State
+from raftdjango.backends.sqlite3.speculation import Speculation
 from raftdjango.backends.sqlite3.turn import exclusive_turn
 from raftdjango.conf import get_settings
 from raftdjango.exceptions import NotReplicable, TransactionConflict
@@ -128,12 +128,10 @@ class Statements:
         self.replication.freshness.inside_block()
         speculation.block.statements += 1
         speculation.run(statement.run)
-        reads = speculation.block.reads
-        if (
-            speculation.state is State.READING
-            and reads.complete
-            and not self.replication.nested.active
-        ):
+        block = speculation.block
+        reads = block.reads
+        # Under the write lock, too: as long as nothing was written the view may be renewed.
+        if not block.wrote and reads.complete and not self.replication.nested.active:
             reads.remember(statement.sql, statement.params, statement.cursor.result_digest())
 
     # -- writes ---------------------------------------------------------------------------------
@@ -163,9 +161,12 @@ class Statements:
         try:
             self._speculate(statement)
         except sqlite3.IntegrityError as error:
+            speculation.block.wrote = True  # rows of an OR FAIL, perhaps
             if not self.replication.nested.active:
                 self._note_failed(statement, error, before)
             raise
+        if statement.cursor.rowcount != 0:
+            speculation.block.wrote = True
 
     def _note_failed(
         self, statement: Statement, error: sqlite3.IntegrityError, before: int | None

@@ -39,9 +39,9 @@ class TestTurns(TransactionTestCase):
         self.taken: list[bytes] = []
         take_turn = InProcessClient.take_turn
 
-        def noting(client: InProcessClient, proposal_id: bytes, *, timeout_s: float) -> bool:
+        def noting(client: InProcessClient, proposal_id: bytes, **options: float) -> bool:
             self.taken.append(proposal_id)
-            return take_turn(client, proposal_id, timeout_s=timeout_s)
+            return take_turn(client, proposal_id, **options)
 
         patch.setattr(InProcessClient, "take_turn", noting)
         self.pk = Account.objects.create(name="ada", balance=0).pk

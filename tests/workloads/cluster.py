@@ -6,9 +6,11 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 from tests.cluster.harness import Cluster, Worker, free_ports
 from tests.workloads.history import Operation, read
+from tests.workloads.links import Links
 
 COMMIT_TIMEOUT_S = 6
 """Short, so that outcomes get unknown; longer than it takes to start a node that was killed, so that
@@ -26,6 +28,12 @@ class WorkloadCluster(Cluster):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder, COMMIT_TIMEOUT_S=COMMIT_TIMEOUT_S)
+        self.links = Links()
+        for name, port in zip(self.names, free_ports(len(self.names)), strict=True):
+            heard_at = urlsplit(self.urls[name]).port
+            assert heard_at
+            self.listen[name] = f"127.0.0.1:{port}"
+            self.links.listen(name, heard_at, port)
         self.processes: dict[str, ClientProcess] = {}
         self._sites = dict(zip(self.names, free_ports(len(self.names)), strict=True))
         self._histories: list[Path] = []
@@ -52,6 +60,10 @@ class WorkloadCluster(Cluster):
         self._order["started"] = time.monotonic()
         for name in self.names:
             self._set_on(name)
+
+    def close(self) -> None:
+        super().close()
+        self.links.close()
 
     def replace_clients(self, name: str) -> None:
         """Kill a node's clients, and set others on."""

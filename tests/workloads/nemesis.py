@@ -23,6 +23,10 @@ def term(cluster: WorkloadCluster, name: str) -> int:
     return int(wait_until(lambda: cluster.status(name), f"{name} to answer")["term"])
 
 
+def committed(cluster: WorkloadCluster, name: str) -> int:
+    return int(wait_until(lambda: cluster.status(name), f"{name} to answer")["commit_index"])
+
+
 def progress(cluster: WorkloadCluster, *names: str) -> None:
     """Wait until nodes have applied more entries, which only clients make so many of."""
     for name in names:
@@ -90,23 +94,56 @@ def no_majority(cluster: WorkloadCluster, rng: random.Random) -> str:
     """Both followers stand still for longer than a write waits: nobody can know what came of it."""
     leader = cluster.leader()
     others = [name for name in cluster.names if name != leader]
-
-    def committed() -> int:
-        return int(
-            wait_until(lambda: cluster.status(leader), f"{leader} to answer")["commit_index"]
-        )
-
     cluster.signal(signal.SIGSTOP, *others)
     try:
         # Pauses of a length, not for a condition: together they outlast the deadline of every write.
         time.sleep(cluster.settings["COMMIT_TIMEOUT_S"] * 0.5)
-        before = committed()
+        before = committed(cluster, leader)
         time.sleep(cluster.settings["COMMIT_TIMEOUT_S"] * 0.7)
-        after = committed()
+        after = committed(cluster, leader)
     finally:
         cluster.signal(signal.SIGCONT, *others)
     assert after == before, f"{leader} committed {after - before} entries alone"
     return f"{', '.join(others)} stood still, {leader} committed nothing after {after}"
+
+
+def isolate_leader(cluster: WorkloadCluster, rng: random.Random) -> str:
+    """The leader is cut off, and its clients with it; it must not serve them from what it has."""
+    leader = cluster.leader()
+    before = term(cluster, leader)
+    others = [name for name in cluster.names if name != leader]
+    cluster.links.cut((leader, other) for other in others)
+    try:
+        successor = cluster.leader(*others)
+        alone = committed(cluster, leader)
+        progress(cluster, *others)
+        after = term(cluster, successor)
+        assert after > before, f"no election followed: term {before}, then {after}"
+        more = committed(cluster, leader) - alone
+        assert not more, f"{leader} committed {more} entries alone"
+    finally:
+        cluster.links.heal()
+    return f"{leader} was cut off in term {before}, {successor} led in term {after}"
+
+
+def isolate_follower(cluster: WorkloadCluster, rng: random.Random) -> str:
+    """A follower is cut off, and its clients with it; the others go on under the same leader."""
+    leader = cluster.leader()
+    before = term(cluster, leader)
+    name = rng.choice([name for name in cluster.names if name != leader])
+    others = [other for other in cluster.names if other != name]
+    cluster.links.cut((name, other) for other in others)
+    try:
+        wait_until(lambda: len(cluster.links.held) == 2, f"{name} to be missed")
+        alone = committed(cluster, name)
+        progress(cluster, *others)
+        progress(cluster, *others)
+        more = committed(cluster, name) - alone
+        assert not more, f"{name} heard of {more} entries"
+    finally:
+        cluster.links.heal()
+    assert term(cluster, leader) == before, f"{leader} was deposed"
+    return f"{name} was cut off, {leader} led on in term {before}"
 
 
 def kill_all(cluster: WorkloadCluster, rng: random.Random) -> str:
@@ -134,6 +171,8 @@ FAULTS: dict[str, Fault] = {
     "kill-follower": kill_follower,
     "stop-leader": stop_leader,
     "no-majority": no_majority,
+    "isolate-leader": isolate_leader,
+    "isolate-follower": isolate_follower,
     "kill-all": kill_all,
     "kill-clients": kill_clients,
 }

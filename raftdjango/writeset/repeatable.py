@@ -186,7 +186,7 @@ def _after_count(tokens: list[_Token]) -> int:
 def _gives_a_constant(tokens: list[_Token]) -> bool:
     """`SELECT 1 [AS a] FROM`: its rows are all alike, so that a LIMIT leaves no choice."""
     following = [*tokens[1:5], _END, _END, _END]
-    if following[0].kind != "number":
+    if following[0].kind != "number" and not _is_mark(following[0], "?"):
         return False
     if _is_word(following[1], "AS"):
         return _is_word(following[3], "FROM")

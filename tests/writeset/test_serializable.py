@@ -18,6 +18,7 @@ from raftdjango.writeset import (
 DJANGO = [
     ('SELECT "t"."id", "t"."x" FROM "t" WHERE "t"."id" = 3 LIMIT 21', 21),
     ('SELECT 1 AS "a" FROM "t" WHERE "t"."x" = 2 LIMIT 1', None),
+    ('SELECT 1 FROM "t" LIMIT 1', None),
     ('SELECT COUNT(*) AS "__count" FROM "t" WHERE "t"."x" > 1', None),
     ('SELECT COUNT("t"."x") AS "n" FROM "t"', None),
     (
@@ -142,6 +143,11 @@ def test_what_is_repeated_does_not_depend_on_how_rows_are_stored(sql):
 )
 def test_what_is_not(sql):
     assert repeatable(sql) is None
+
+
+def test_a_constant_may_be_a_parameter():
+    assert repeatable('SELECT ? AS "a" FROM "t" LIMIT 1') == Repeatable(None)
+    assert repeatable('SELECT ?, "b" FROM "t" LIMIT 1') == Repeatable(1)
 
 
 def test_a_result_that_reached_its_limit_may_be_another_one():

@@ -195,7 +195,7 @@ class TestAWriteThatFindsNothing:
 
     def test_after_a_read_and_a_write_that_was_undone(self, node: Node) -> None:
         with transaction.atomic():
-            savepoint = transaction.savepoint()
+            savepoint = connection.savepoint()
             create("undone")
             ada = Account.objects.get(name="ada")
             transaction.savepoint_rollback(savepoint)

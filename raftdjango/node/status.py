@@ -131,6 +131,7 @@ def group_status(group: Group, opened: OpenedGroup) -> dict[str, Any]:
         "queues": {
             "proposals": len(group.proposals),
             "proposal_bytes": group.proposals.waiting_bytes,
+            "reads": len(group.reads),
             "log_bytes": group.log.pending_bytes,
             "apply_bytes": group.applier.pending_bytes,
             "connections": len(group.channel),

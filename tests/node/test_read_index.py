@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from typing import Any
 
@@ -284,6 +285,23 @@ def test_a_leader_that_was_cut_off_says_nothing_before_it_has_heard_of_what_othe
     cluster.network.isolated.clear()
     client.refresh(timeout_s=PATIENCE_S)
     assert cluster.rows(cut) == [(1, "note 1")]
+
+
+def test_reads_that_wait_are_told_of_in_the_status(cluster):
+    alone = followers(cluster)[0]
+    for name in [name for name in cluster.names if name != alone]:
+        cluster.crash(name)
+    client = cluster.client(alone)
+
+    def ask() -> None:
+        with pytest.raises(ClusterUnavailable):
+            client.refresh(timeout_s=2)
+
+    asking = threading.Thread(target=ask)
+    asking.start()
+    wait_until(lambda: cluster.status(alone)["queues"]["reads"] == 1, "the read to wait")
+    asking.join(PATIENCE_S)
+    assert cluster.status(alone)["queues"]["reads"] == 0
 
 
 def test_a_refresh_outlives_the_loss_of_the_leader(cluster):

@@ -219,6 +219,10 @@ class Replication:
         """Whether the open transaction has the write lock, so that nothing may be proposed now."""
         return self._raw is not None and self.speculation.state is State.WRITING
 
+    def has_changed_schema(self) -> bool:
+        """Whether the open transaction has, so that nobody else may know its tables."""
+        return self.holds_write_lock() and self.speculation.block.schema_changed
+
     def propose_blind(self, operations: tuple[BlindOperation, ...]) -> Verdict | None:
         """Have the applier execute the operations as one entry; the verdict, always an applied one.
 

@@ -62,6 +62,8 @@ class Block:
     foreign_keys_off: bool = False
     statements: int = 0
     """Executed in it, savepoints not counted."""
+    schema_changed: bool = False
+    """By statements of its own: others may not know its tables."""
     renewed: bool = False
     wrote: bool = False
     """It may have changed rows, though perhaps undone that: reads are not remembered any more."""

@@ -247,6 +247,7 @@ class Statements:
         with capture.guard.as_statement(), capture.pinning.pinned(pins):
             self._run_whole(statement)
         capture.schema_changed()
+        self.speculation.block.schema_changed = True
         sql = statement.cursor.driver_sql(statement.sql, statement.params)
         # Outside of the transaction, what is noted with foreign keys off would stay.
         with self.speculation.undisturbed():

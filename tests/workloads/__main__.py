@@ -48,21 +48,20 @@ def main(arguments: list[str] | None = None) -> int:
     )
     folder = Path(tempfile.mkdtemp(prefix="workloads-"))
     tell(f"seed {plan.seed}, in {folder}")
-    wrong = True
     try:
         report = run(plan, folder)
-        tell(narrate(report))
-        wrong = report.wrong
     except Exception:
         traceback.print_exc()
-    if wrong:
+        return 1
+    tell(narrate(report))
+    if report.wrong:
         tell(f"What clients were told: {folder / HISTORY}")
         tell(f"Judge it again: python -m tests.workloads --judge {folder}")
     else:
         shutil.rmtree(folder)
         tell("All databases are equal, row for row.")
     tell(f"Run it again: {plan.line()}")
-    return int(wrong)
+    return int(report.wrong)
 
 
 def tell(text: str) -> None:

@@ -98,8 +98,9 @@ def run(plan: Plan, folder: Path) -> Report:
         cluster.assert_equal()
         cluster.assert_quiet_logs()
     except BaseException as error:
-        for text in (plan.line(), f"What clients were told: {folder / HISTORY}", *grave(cluster)):
+        for text in (f"What clients were told: {folder / HISTORY}", *grave(cluster)):
             error.add_note(text)
+        error.add_note(f"Run it again: {plan.line()}")
         raise
     finally:
         cluster.close()

@@ -10,7 +10,7 @@ from tests.workloads.kinds.own_writes import OwnWrites
 from tests.workloads.kinds.parents import Parents
 from tests.workloads.kinds.register import Registers
 from tests.workloads.kinds.sets import Sets
-from tests.workloads.kinds.skew import SerializableSkew, Skew
+from tests.workloads.kinds.skew import LockedSkew, SerializableSkew, Skew
 from tests.workloads.kinds.unique import UniqueNames
 
 WORKLOADS: dict[str, Workload] = {
@@ -24,6 +24,7 @@ WORKLOADS: dict[str, Workload] = {
         UniqueNames,
         Parents,
         Skew,
+        LockedSkew,
         SerializableSkew,
         Counters,
         OwnWrites,

@@ -9,6 +9,7 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from django.db import transaction
+from django.db.models import QuerySet
 
 from tests.workloads.history import Operation
 from tests.workloads.kinds.append import no_serializable
@@ -22,7 +23,10 @@ class Skew(Workload):
     name = "skew"
     promise = "write skew is possible with atomic(): the documentation says so, and it is so"
     first_shift = 0
-    serializable = False
+    may_happen = True
+
+    def rows(self) -> QuerySet[Doctor]:
+        return Doctor.objects.all()
 
     def block(self) -> AbstractContextManager[Any]:
         return transaction.atomic()
@@ -52,11 +56,9 @@ class Skew(Workload):
     def _staying(self, client: Client, shift: int) -> list[int]:
         """By a range of rows, or row by row."""
         if client.rng.random() < 0.5:
-            return list(
-                Doctor.objects.filter(shift=shift, on_call=True).values_list("pk", flat=True)
-            )
+            return list(self.rows().filter(shift=shift, on_call=True).values_list("pk", flat=True))
         keys = [2 * shift, 2 * shift + 1]
-        return [key for key in keys if Doctor.objects.get(pk=key).on_call]
+        return [key for key in keys if self.rows().get(pk=key).on_call]
 
     def final(self) -> Any:
         shifts = range(self.first_shift, self.first_shift + FAR)
@@ -81,7 +83,7 @@ class Skew(Workload):
             if operation.ok
             and 2 * operation.argument[0] + operation.argument[1] not in left[operation.argument[0]]
         ]
-        if self.serializable:
+        if not self.may_happen:
             for shift in empty:
                 who = [o for o in operations if o.argument[0] == shift and not o.failed]
                 violations.append("\n".join([f"nobody is left on shift {shift}:", *map(str, who)]))
@@ -92,11 +94,21 @@ class Skew(Workload):
 FAR = 1_000_000
 
 
+class LockedSkew(Skew):
+    name = "skew-locked"
+    promise = "write skew is not possible where both rows are read with select_for_update()"
+    first_shift = 2 * FAR
+    may_happen = False
+
+    def rows(self) -> QuerySet[Doctor]:
+        return Doctor.objects.select_for_update()
+
+
 class SerializableSkew(Skew):
     name = "skew-serializable"
     promise = "write skew is not possible with serializable()"
     first_shift = FAR
-    serializable = True
+    may_happen = False
 
     def unavailable(self) -> str:
         return no_serializable()

@@ -52,6 +52,8 @@ class Report:
     operations: list[Operation]
     finals: dict[str, Any]
     faults: list[tuple[str, float, float, str]]
+    folder: Path
+    """Where the history is."""
     found: dict[str, Findings] = field(default_factory=dict)
 
     def of(self, workload: str) -> list[Operation]:
@@ -104,14 +106,14 @@ def run(plan: Plan, folder: Path) -> Report:
         raise
     finally:
         cluster.close()
-    return judged(Report(plan, operations, finals, nemesis.happened))
+    return judged(Report(plan, operations, finals, nemesis.happened, folder))
 
 
 def again(folder: Path) -> Report:
     """The judgement of what a run left behind."""
     operations = load(folder / HISTORY)
     finals = json.loads((folder / FINALS).read_text())
-    return judged(Report(Plan(tuple(finals), (), 0, 0), operations, finals, []))
+    return judged(Report(Plan(tuple(finals), (), 0, 0), operations, finals, [], folder))
 
 
 def judged(report: Report) -> Report:

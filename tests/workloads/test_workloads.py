@@ -7,7 +7,7 @@ import random
 import pytest
 
 from tests.workloads.kinds import WORKLOADS
-from tests.workloads.runner import Plan, Report, run
+from tests.workloads.runner import HISTORY, Plan, Report, run
 
 pytestmark = pytest.mark.cluster
 
@@ -24,7 +24,10 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
 @pytest.mark.parametrize("name", AVAILABLE)
 def test_workload(report: Report, name: str) -> None:
     wrong = report.explain(name)
-    assert not wrong, f"{name} ({report.counts(name)}):\n{wrong}\nAgain: {report.plan.line()}"
+    assert not wrong, (
+        f"{name} ({report.counts(name)}):\n{wrong}\n"
+        f"What clients were told: {report.folder / HISTORY}\nRun it again: {report.plan.line()}"
+    )
 
 
 def test_the_faults_happened(report: Report) -> None:

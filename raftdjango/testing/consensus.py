@@ -25,6 +25,7 @@ from raftdjango.applier import Applier, LogEntry, expected_digest, open_database
 from raftdjango.backends.sqlite3.tables import quote
 from raftdjango.client import Outcome
 from raftdjango.exceptions import ClusterUnavailable
+from raftdjango.testing import faults
 from raftdjango.writeset import WriteSet, decode_command, encode_command
 
 if TYPE_CHECKING:
@@ -229,7 +230,12 @@ class InProcessClient:
         consensus = self.consensus
         try:
             with consensus.in_turn(proposal_id):
-                return consensus.propose(command, captured_at)
+                return faults.pass_on(
+                    self.wrapper.alias,
+                    command,
+                    lambda: consensus.applier.state.applied_index,
+                    lambda: consensus.propose(command, captured_at),
+                )
         finally:
             consensus.leases.used()
 
@@ -291,6 +297,14 @@ class InProcessClient:
 
     def propose_nested(self, connection: sqlite3.Connection, command: bytes) -> Outcome:
         """Apply inside the transaction of a test case, on its own connection."""
+        return faults.pass_on(
+            self.wrapper.alias,
+            command,
+            lambda: int(connection.execute(APPLIED_INDEX_SQL).fetchone()[0]),
+            lambda: self._apply_nested(connection, command),
+        )
+
+    def _apply_nested(self, connection: sqlite3.Connection, command: bytes) -> Outcome:
         self._captured_at = None
         if self._nested is None or self._nested[0] is not connection:
             pinning = self.wrapper.replication.capture.pinning

@@ -26,6 +26,32 @@ class Scripts:
 
         call_command("migrate", run_syncdb=True, verbosity=0)
 
+    def change_schema(self) -> int:
+        """As migrations do: each editor is one entry of the log; lost ones are done again."""
+        from django.db import connection, models
+
+        from raftdjango.exceptions import TransactionConflict
+        from tests.workloads.models import Element, Numbers
+
+        field = models.IntegerField(null=True)
+        field.set_attributes_from_name("more")
+        index = models.Index(fields=["text"], name="by_text")
+        changes = [
+            lambda editor: editor.add_field(Element, field),
+            lambda editor: editor.add_index(Numbers, index),
+            lambda editor: editor.remove_field(Element, field),
+            lambda editor: editor.remove_index(Numbers, index),
+        ]
+        for change in changes:
+            while True:
+                try:
+                    with connection.schema_editor() as editor:
+                        change(editor)
+                except TransactionConflict:
+                    continue
+                break
+        return len(changes)
+
     def prepare(self, names: Sequence[str], seconds: float) -> None:
         from tests.workloads.kinds import WORKLOADS
 

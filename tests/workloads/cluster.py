@@ -73,6 +73,14 @@ class WorkloadCluster(Cluster):
         self.processes[name] = self._process(name)
         self._set_on(name)
 
+    def change_schema(self, name: str) -> int:
+        """Have another process of a node do so; how many changes it was."""
+        process = ClientProcess(self.environment(name), self.folder / name / "schema.log")
+        try:
+            return int(process.call("change_schema"))
+        finally:
+            process.close()
+
     def finish(self) -> list[Operation]:
         """Let the clients end what they have begun; what all of them did."""
         self._stop.touch()

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import random
 import signal
+import sqlite3
 import time
 from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
 
 from tests.cluster.harness import wait_until
 from tests.workloads.cluster import WorkloadCluster
@@ -25,6 +28,12 @@ def term(cluster: WorkloadCluster, name: str) -> int:
 
 def committed(cluster: WorkloadCluster, name: str) -> int:
     return int(wait_until(lambda: cluster.status(name), f"{name} to answer")["commit_index"])
+
+
+def schema_version(database: Path) -> int:
+    """The log index of the last schema change that a node has applied."""
+    with closing(sqlite3.connect(f"file:{database}?mode=ro", uri=True)) as connection:
+        return int(connection.execute("SELECT schema_version FROM raftdjango_state").fetchone()[0])
 
 
 def progress(cluster: WorkloadCluster, *names: str) -> None:
@@ -165,6 +174,33 @@ def kill_clients(cluster: WorkloadCluster, rng: random.Random) -> str:
     return f"the clients of {name} were killed"
 
 
+def pause_clients(cluster: WorkloadCluster, rng: random.Random) -> str:
+    """A process with clients stands still, some of them amid a block; the other nodes go on."""
+    name = rng.choice(cluster.names)
+    others = [other for other in cluster.names if other != name]
+    process = cluster.processes[name]
+    process.signal(signal.SIGSTOP)
+    try:
+        progress(cluster, *others)
+        progress(cluster, *others)
+    finally:
+        process.signal(signal.SIGCONT)
+    return f"the clients of {name} stood still"
+
+
+def change_schema(cluster: WorkloadCluster, rng: random.Random) -> str:
+    """A column and an index come, and the column goes again, amid everything, from some node."""
+    name = rng.choice(cluster.names)
+    before = {n: schema_version(cluster.database(n)) for n in cluster.names}
+    changed = cluster.change_schema(name)
+    for other in cluster.names:
+        wait_until(
+            lambda n=other: schema_version(cluster.database(n)) > before[n],
+            f"another schema on {other}",
+        )
+    return f"{name} changed the schema {changed} times"
+
+
 FAULTS: dict[str, Fault] = {
     "kill-leader": kill_leader,
     "pause-leader": pause_leader,
@@ -175,6 +211,8 @@ FAULTS: dict[str, Fault] = {
     "isolate-follower": isolate_follower,
     "kill-all": kill_all,
     "kill-clients": kill_clients,
+    "pause-clients": pause_clients,
+    "change-schema": change_schema,
 }
 
 

@@ -8,12 +8,12 @@ import pytest
 from django.db import IntegrityError, connection, connections, transaction
 from django.db.models import F, Max, Sum
 
-from raftdjango.backends.sqlite3 import chunks, recorder
+from raftdjango.backends.sqlite3 import chunks, facts, recorder
 from raftdjango.exceptions import TransactionConflict
 from raftdjango.transaction import atomic_retry, serializable
-from raftdjango.writeset import VerdictKind
+from raftdjango.writeset import Reads, VerdictKind
 from tests.backend.blind_support import overtake
-from tests.backend.block_support import given_way_at
+from tests.backend.block_support import given_way_at, refreshing
 from tests.backend.helpers import applied_index, elsewhere, entries, far_key, raw
 from tests.backend.models import Account, Booking, Tag
 from tests.backend.serial_support import Entry, hold_back
@@ -318,6 +318,17 @@ def test_a_statement_that_the_driver_has_compiled_before():
         assert query.tables == ("backend_account",)
 
 
+def test_a_statement_about_which_something_was_known(monkeypatch):
+    monkeypatch.setattr(facts, "KEPT_MAX", 0)
+    for _ in range(3):
+        assert reads_of(Account.objects.filter(balance=1).count).queries
+
+
+def test_which_row_is_the_first_is_not_for_a_query_to_say():
+    first = Account.objects.order_by("balance").first
+    assert reads_of(first) == Reads(reads_of(first).log_index - 1, ("backend_account",), ())
+
+
 def test_what_is_known_of_a_statement_is_forgotten_with_the_schema():
     raw("CREATE VIEW seen AS SELECT name FROM backend_account")
     try:
@@ -438,9 +449,28 @@ def test_what_cannot_be_read_again_cannot_move_on():
 
 
 def test_a_block_that_takes_the_lock_at_once_does_not_move_on():
+    def read() -> None:
+        assert Account.objects.filter(balance=1).count() == 1
+        assert keyed("eve").update(balance=1) == 0
+
+    for _ in range(2):
+        connection.replication.begin_immediate_once()
+        with refreshing(add) as refreshed:
+            reads = reads_of(read)
+        assert reads.tables == ("backend_account",)
+        assert refreshed == []
+
+
+def test_what_it_reads_under_the_lock_is_read_again_when_it_moves_on():
     connection.replication.begin_immediate_once()
-    read = lambda: (Account.objects.count(), keyed("eve").update(balance=1))  # noqa: E731
-    assert reads_of(read).tables == ("backend_account",)
+
+    def read() -> None:
+        assert Account.objects.filter(balance=1).count() == 1
+        with pytest.raises(TransactionConflict):
+            connection.replication.speculation.renew(lambda: elsewhere(add))
+
+    with pytest.raises(TransactionConflict):
+        made_after(read)
 
 
 def test_a_block_that_gave_way():

@@ -21,7 +21,6 @@ from typing import TYPE_CHECKING, Any
 from raftdjango.backends.sqlite3.blind import NotLiteral, storage_row
 from raftdjango.backends.sqlite3.classify import Kind
 from raftdjango.backends.sqlite3.facts import ANY_TABLE, Facts
-from raftdjango.backends.sqlite3.speculation import State
 from raftdjango.writeset import (
     Query,
     Reads,
@@ -140,9 +139,6 @@ class Recorder:
     # -- reads ----------------------------------------------------------------------------------
 
     def _read(self, statement: Statement, elapsed_s: float) -> None:
-        if self._speculation.state is not State.READING:
-            # Before its first write the block remembers what it reads, and can move on.
-            self._speculation.block.reads.give_up()
         facts = self._facts_of(statement)
         if self._tables.keys() >= facts.read:
             return

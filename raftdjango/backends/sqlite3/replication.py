@@ -265,8 +265,6 @@ class Replication:
             return False
         if block.renewed or block.wrote or not block.reads.complete:
             return False  # Its reads could not be compared.
-        if self.speculation.recorder is not None:
-            return False  # What it has told is checked at the commit.
         with self.speculation.undisturbed():
             if self.capture.entries():
                 return False

@@ -108,6 +108,7 @@ class Group:
             name=f"raft-apply-{self.name}",
             on_foreseen=lambda foreseen: self.proposals.on_foreseen(foreseen),
         )
+        self.winners = self.applier.winners
         self.core = opened.core
         self.consensus = Consensus(
             opened.core,

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from raftdjango.applier import Applied
+    from raftdjango.applier.winners import Winners
     from raftdjango.node.channel import Connection
     from raftdjango.node.frames import Taken
     from raftdjango.node.leases import Leases
@@ -41,6 +42,7 @@ class Served(Protocol):
     proposals: Proposals
     leases: Leases
     turns: Turns
+    winners: Winners
 
     @property
     def reads(self) -> Reads: ...
@@ -166,7 +168,8 @@ class WorkerSession:
         outcome.verdict = encode_verdict(verdict)
         outcome.log_index = applied.index
         if verdict.kind is not VerdictKind.APPLIED:
-            outcome.winner_index = group.applied_index
+            won = group.winners.find(applied.index, verdict)
+            outcome.winner_index = won or group.applied_index
         for table, count in wanted.items():
             if block := group.leases.take(table, count):
                 outcome.keys[table].first = block.start

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from django.db.backends.utils import strip_quotes
 
 from raftdjango.applier import Applier, LogEntry, expected_digest, open_database
+from raftdjango.applier.winners import Winners
 from raftdjango.backends.sqlite3.tables import quote
 from raftdjango.client import Outcome
 from raftdjango.exceptions import ClusterUnavailable
@@ -81,6 +82,7 @@ class Consensus:
         self.path = path
         self.lock = threading.Lock()
         self.leases = Leases()
+        self.winners = Winners()
         self.turn: bytes | None = None
         """The proposal id that has an exclusive turn."""
         self.turn_over = threading.Condition()
@@ -139,7 +141,9 @@ class Consensus:
             entry = LogEntry(index, 1, self.time_ms(), command)
             (applied,) = self.applier.apply_batch([entry])
         assert applied.verdict is not None
-        return Outcome(applied.verdict, index, winner_index=index)
+        self.winners.note(index, command, applied.verdict)
+        won = self.winners.find(index, applied.verdict)
+        return Outcome(applied.verdict, index, winner_index=won or index)
 
     @contextmanager
     def in_turn(self, proposal_id: bytes) -> Iterator[None]:

@@ -16,6 +16,7 @@ from raftdjango.exceptions import (
     TransactionConflict,
     TransactionTooLarge,
 )
+from raftdjango.naming import row_name
 from raftdjango.writeset import Command, Verdict, VerdictKind, WriteSet, encode_command
 
 if TYPE_CHECKING:
@@ -123,12 +124,12 @@ def raise_verdict(outcome: Outcome, *, nothing_between: bool = False) -> None:
 def _conflict_message(verdict: Verdict) -> str:
     if verdict.message == "read":
         return (
-            f"What this serializable transaction had read in {verdict.table or 'the database'} was "
+            f"What this serializable transaction had read in {row_name(verdict.table, ()) or 'the database'} was "
             "changed by another transaction that came first. Nothing was written; run it again."
         )
     if verdict.table:
         return (
-            f"Another transaction changed {verdict.table} {verdict.key!r} first. "
+            f"Another transaction changed {row_name(verdict.table, verdict.key)} first. "
             "Nothing was written; run it again."
         )
     if verdict.message == "schema":

@@ -29,6 +29,7 @@ from raftdjango.backends.sqlite3.write_lock import (
     not_set_up,
 )
 from raftdjango.exceptions import ClusterUnavailable, NotReplicable, TransactionConflict
+from raftdjango.naming import row_name
 from raftdjango.writeset import Row, ValidatedRead, row_digest
 
 if TYPE_CHECKING:
@@ -267,7 +268,7 @@ class Speculation:
             if self.digest_of(name, row.key) != row.before:
                 self._lose(
                     "A row that the transaction had read with select_for_update() was changed "
-                    f"meanwhile: {name} {row.key}. Run it again.",
+                    f"meanwhile: {row_name(name, row.key)}. Run it again.",
                     table=name,
                     key=row.key,
                 )

@@ -132,12 +132,19 @@ def judge(name: str, report: Report) -> Findings:
     missing = [*found.missing]
     if name == "set" and "no-majority" in report.plan.faults and not uncertain(part):
         missing.append("an outcome that was unknown at first")
-    for node in sorted({o.node for o in part}) if report.faults else ():
-        end = max(until for _, _, until, _ in report.faults)
-        answered = [o for o in part if o.node == node and o.outcome is not Outcome.UNKNOWN]
-        if not any(o.called > end for o in answered):
-            missing.append(f"an operation on {node} after the last fault")
+    missing += [f"an operation on {node} after the last fault" for node in _silent(report)]
     return Findings(violations, missing)
+
+
+def _silent(report: Report) -> list[str]:
+    """Nodes that told nobody anything any more after the last fault."""
+    if not report.faults:
+        return []
+    end = max(until for _, _, until, _ in report.faults)
+    answered = {
+        o.node for o in report.operations if o.called > end and o.outcome is not Outcome.UNKNOWN
+    }
+    return sorted({o.node for o in report.operations} - answered)
 
 
 def assert_whole(cluster: Cluster) -> None:

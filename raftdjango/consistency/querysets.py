@@ -25,7 +25,7 @@ class ConsistentQuerySet(models.QuerySet[M]):
     """`.linearizable()`, `.bounded(seconds)`, `.at_least(index)` and `.local()`.
 
     What is fetched along with the rows, by `prefetch_related()`, is as fresh.  As a part of another
-    query (a subquery, the other half of a union), what counts is what that one asks for.
+    query it is not evaluated, so that what it asks for would be forgotten: an error.
     """
 
     _level: Level | None = None
@@ -60,6 +60,30 @@ class ConsistentQuerySet(models.QuerySet[M]):
     def _consistency(self) -> Consistency:
         assert self._level is not None
         return Consistency(self._level, self.db)
+
+    # -- parts of other queries -----------------------------------------------------------------
+
+    def resolve_expression(self, *args: Any, **kwargs: Any) -> Any:
+        """As Django has it."""
+        _check_part(self, None)
+        return super().resolve_expression(*args, **kwargs)
+
+    def _combinator_query(self, combinator: str, *other_qs: Any, all: bool = False) -> Any:  # noqa: A002 - Django's
+        for other in other_qs:
+            _check_part(other, self._level)
+        return super()._combinator_query(combinator, *other_qs, all=all)  # type: ignore[misc]
+
+    def __and__(self, other: Any) -> Any:
+        _check_part(other, self._level)
+        return super().__and__(other)
+
+    def __or__(self, other: Any) -> Any:
+        _check_part(other, self._level)
+        return super().__or__(other)
+
+    def __xor__(self, other: Any) -> Any:
+        _check_part(other, self._level)
+        return super().__xor__(other)
 
     # -- whatever reads -------------------------------------------------------------------------
 
@@ -139,6 +163,15 @@ class ConsistentQuerySet(models.QuerySet[M]):
     update.alters_data = True  # type: ignore[attr-defined]
     delete.alters_data = True  # type: ignore[attr-defined]
     delete.queryset_only = True  # type: ignore[attr-defined]
+
+
+def _check_part(part: Any, whole: Level | None) -> None:
+    level = getattr(part, "_level", None)
+    if level is not None and level != whole:
+        raise ValueError(
+            f"A queryset that is to be {level} becomes part of another query, which is what will be "
+            "read. Ask for it there, or put the code into a block of raftdjango.consistency."
+        )
 
 
 class ConsistentManager(models.Manager.from_queryset(ConsistentQuerySet)):  # type: ignore[misc]

@@ -111,6 +111,33 @@ def test_between_the_rows_of_an_iterator_others_are_not_concerned(node: Node) ->
     assert [row.name for row in rows] == ["bob"]
 
 
+PARTS = {
+    "a subquery": lambda part: Tag.objects.filter(accounts__in=part),
+    "an annotation": lambda part: Tag.objects.annotate(one=part.values("pk")[:1]),
+    "a union": lambda part: accounts().union(part),
+    "an intersection of another level": lambda part: accounts().bounded(1).intersection(part),
+    "and": lambda part: accounts() & part,
+    "or": lambda part: accounts() | part,
+    "xor": lambda part: accounts() ^ part,
+}
+
+
+@pytest.mark.parametrize("combine", PARTS.values(), ids=PARTS)
+def test_a_part_of_another_query_would_be_forgotten(node: Node, combine: Any) -> None:
+    combine(accounts())
+    with pytest.raises(ValueError, match="is to be linearizable becomes part of another query"):
+        combine(accounts().linearizable())
+
+
+def test_parts_of_one_level(node: Node) -> None:
+    for combined in (
+        accounts().linearizable() | accounts().linearizable(),
+        accounts().linearizable() & accounts(),
+        accounts().linearizable().union(accounts().linearizable()),
+    ):
+        assert [account.balance for account in combined] == [7]
+
+
 def test_as_a_manager() -> None:
     class Fresh(models.Model):
         objects = ConsistentManager()

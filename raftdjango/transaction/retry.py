@@ -129,7 +129,7 @@ class Retry:
                 if attempt == self.attempts:
                     conflict.add_note(f"atomic_retry gave up after {attempt} attempts.")
                     raise
-                _prepare_next(connection, conflict, attempt)
+                prepare_next(connection, conflict, attempt)
             else:
                 return result
         raise AssertionError("unreachable")  # pragma: no cover
@@ -182,12 +182,14 @@ def _refuse_nested(function: Callable[..., Any], connection: BaseDatabaseWrapper
         )
 
 
-def _prepare_next(
-    connection: BaseDatabaseWrapper, conflict: TransactionConflict, attempt: int
+def prepare_next(
+    connection: BaseDatabaseWrapper | None, conflict: TransactionConflict, attempt: int
 ) -> None:
     """Pause, then wait until the winner shows locally; running sooner would only lose again."""
     pause_s_max = min(BACKOFF_S_MAX, BACKOFF_S_MIN * 2 ** (attempt - 1))
     time.sleep(random.uniform(0, pause_s_max))  # noqa: S311 - spreads load, guards nothing
+    if connection is None:
+        return
     wait_applied(connection, conflict.log_index, WINNER_WAIT_S_MAX)
     replication = getattr(connection, "replication", None)
     if conflict.stale_read and replication is not None:

@@ -129,6 +129,7 @@ def test_losers_and_later_entries_have_not_won() -> None:
     winners.note(4, b"", None)
     winners.note(9, change, APPLIED)
     assert winners.find(5, LOST) == 2
+    assert winners.find(10, LOST) == 9, "the last one"
     constraint = Verdict(VerdictKind.CONSTRAINT_CONFLICT, table="note", key=(7,))
     assert winners.find(5, constraint) == 0, "its key is the loser's own"
 

@@ -12,7 +12,7 @@ from tests.cluster.harness import Cluster, Worker, free_ports
 from tests.workloads.history import Operation, read
 from tests.workloads.links import Links
 
-COMMIT_TIMEOUT_S = 6
+COMMIT_TIMEOUT_S = 5
 """Short, so that outcomes get unknown; longer than it takes to start a node that was killed, so that
 its clients propose again what it may have had in its log."""
 END_S = 120.0

@@ -225,7 +225,7 @@ class Nemesis:
         self.happened: list[tuple[str, float, float, str]] = []
         """Name, from when to when, and what proves it."""
 
-    def run(self, seconds: float, calm_s: float = 2.0) -> None:
+    def run(self, seconds: float, calm_s: float = 1.0) -> None:
         """Each demanded fault once, then any of them until the time is up, then a while of calm."""
         deadline = time.monotonic() + seconds
         demanded = list(self.left)

@@ -167,7 +167,7 @@ class ReadYourWritesMiddleware:
                 max_age=self.max_age_s,
                 domain=settings.SESSION_COOKIE_DOMAIN,
                 path=settings.SESSION_COOKIE_PATH,
-                secure=request.is_secure(),
+                secure=request.is_secure() or settings.SESSION_COOKIE_SECURE,
                 httponly=True,
                 samesite="Lax",
             )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.db import connection
 
-from raftdjango.backends.sqlite3 import freshness, replication
+from raftdjango.backends.sqlite3 import commit, freshness
 from raftdjango.consistency import scopes
 from raftdjango.exceptions import ClusterUnavailable
 from tests.backend.helpers import elsewhere
@@ -60,7 +60,7 @@ class Node:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    for module in (freshness, replication, scopes):
+    for module in (freshness, commit, scopes):
         monkeypatch.setattr(module, "time", clock)
     monkeypatch.setattr(freshness, "_proven", {})
     return clock

@@ -12,10 +12,12 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connection, transaction
 from django.test import override_settings
 
+from raftdjango.backends.sqlite3 import commit
 from raftdjango.consistency import at_least, bounded, last_write, linearizable, local
 from raftdjango.consistency.levels import parse_level
 from raftdjango.consistency.scopes import in_force, recording
 from raftdjango.exceptions import ClusterUnavailable
+from raftdjango.writeset import MigrationLock
 from tests.backend.consistency_support import Clock, Node, balance, clock, node
 from tests.backend.helpers import applied_index, elsewhere, raw
 from tests.backend.models import Account
@@ -281,6 +283,18 @@ def test_an_unanswered_question_proves_nothing(node: Node, clock: Clock) -> None
                 balance()
         node.down = False
         assert balance() == 7
+
+
+@committed
+def test_a_lock_proves_nothing(node: Node, clock: Clock) -> None:
+    """The node may tell who has it before that is applied here."""
+    clock.now += 6
+    until_ms = connection.replication.client.cluster_time_ms() + 60_000
+    commit.propose_body(connection.replication, MigrationLock(b"somebody", until_ms))
+    commit.propose_body(connection.replication, MigrationLock(b"somebody", 0, release=True))
+    with bounded(5):
+        assert balance() == 7
+    assert last_write("default") < applied_index() - 1
 
 
 @committed

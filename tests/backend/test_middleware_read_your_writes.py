@@ -66,6 +66,8 @@ def test_a_response_to_a_write_says_where_it_is(node: Node) -> None:
     assert cookie["max-age"] == ReadYourWritesMiddleware.max_age_s
     assert not cookie["secure"]
     assert answer(writes, secure=True).cookies[COOKIE]["secure"]
+    with override_settings(SESSION_COOKIE_SECURE=True):
+        assert answer(writes).cookies[COOKIE]["secure"], "a proxy may end TLS unsaid"
 
 
 @committed

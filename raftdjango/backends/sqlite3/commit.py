@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -85,12 +86,15 @@ def propose_body(replication: Replication, body: Body) -> Outcome:
             "Nothing was written. Split it into several."
         )
     allocator = replication.allocator
+    asked_at = time.monotonic()
     outcome = replication.send(
         proposal_id, command, timeout_s=timeout_s, want_keys=allocator.wanted()
     )
     allocator.feed(outcome.keys)
-    if isinstance(body, WriteSet) and outcome.verdict.kind is VerdictKind.APPLIED:
-        replication.commits += 1
+    if isinstance(body, WriteSet):
+        # Of other commands the node may have told before they were applied here.
+        replication.freshness.wrote(outcome.log_index, asked_at)
+        replication.commits += outcome.verdict.kind is VerdictKind.APPLIED
     return outcome
 
 

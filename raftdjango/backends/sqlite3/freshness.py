@@ -65,7 +65,7 @@ class Freshness:
         self.proven(asked_at, index)
         return index
 
-    def wrote(self, index: int, asked_at: float = float("-inf")) -> None:
+    def wrote(self, index: int, asked_at: float) -> None:
         """An entry of this connection's is applied here: it stands behind all committed before."""
         self._replication.last_index = index
         self.proven(asked_at, index)

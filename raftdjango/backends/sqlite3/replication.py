@@ -7,7 +7,6 @@ parts that work on the raw connection, and answers what a compiler has to ask.
 from __future__ import annotations
 
 import sqlite3
-import time
 import weakref
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -379,17 +378,14 @@ class Replication:
         client: Any = self.client
         outcome: Outcome
         if not self.nested.active:
-            asked_at = time.monotonic()
             outcome = client.propose(
                 proposal_id, command, timeout_s=timeout_s, want_keys=want_keys or None
             )
-            self.freshness.wrote(outcome.log_index, asked_at)
             return outcome
         self.speculation.start_writing()
         try:
             with self.capture.guard.unlocked():
                 outcome = client.propose_nested(self.speculation.connection, command)
-                self.freshness.wrote(outcome.log_index)
                 return outcome
         finally:
             # The triggers do not know the applier from anybody else.

@@ -8,6 +8,8 @@ import pytest
 from django.test import override_settings
 
 from raftdjango.checks.settings import check_settings
+from raftdjango.consistency.scopes import in_force
+from raftdjango.node import http_views
 
 
 def found(value: Any) -> list[str]:
@@ -44,3 +46,12 @@ def test_what_it_may_not_be(value: Any) -> None:
     (message,) = found(value)
     assert "DEFAULT_CONSISTENCY" in message
     assert "'local', 'linearizable', or 'bounded:'" in message
+
+
+def test_the_nodes_own_endpoints_read_locally(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or nobody could log in to see why the cluster has no majority."""
+    monkeypatch.setattr(http_views, "_rendered", lambda response: response)
+    monkeypatch.setattr(http_views, "close_old_connections", lambda: None)
+    with override_settings(RAFTDJANGO={"DEFAULT_CONSISTENCY": "linearizable"}):
+        assert in_force("default")
+        assert http_views._call_cold(lambda request: in_force("default"), None, {}) is None  # type: ignore[arg-type]

@@ -43,13 +43,14 @@ class Appends(Workload):
         single = ["read"] if self.serializable else ["read", "append"]
         if len(steps) == 1 and kinds[0] in single and rng.random() < 0.5:
             return "statement", steps
-        return rng.choice(["block", "block", "retried"]), steps
+        return rng.choices(["block", "retried", "in turn"], [6, 3, 1])[0], steps
 
     def perform(self, client: Client, action: str, argument: Any) -> Any:
         if action == "statement":
             return [self._step(client, *argument[0])]
-        if action == "retried":
-            retry = atomic_retry(attempts=5, serializable=self.serializable)
+        if action != "block":
+            first = 0 if action == "in turn" else 3
+            retry = atomic_retry(attempts=9, exclusive_after=first, serializable=self.serializable)
             return retry(self._steps)(client, argument)
         with self.block():
             return self._steps(client, argument)

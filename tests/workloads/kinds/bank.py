@@ -33,7 +33,7 @@ class Bank(Workload):
         rng = client.rng
         if rng.random() < 0.4:
             return rng.choice(["read at once", "read one by one"]), None
-        how = rng.choice(["locked", "read", "computed", "retried"])
+        how = rng.choice(["locked", "read", "computed", "retried", "in turn"])
         return "transfer", [how, *rng.sample(ACCOUNTS, 2), rng.randint(1, 30)]
 
     def perform(self, client: Client, action: str, argument: Any) -> Any:
@@ -43,8 +43,9 @@ class Bank(Workload):
             with transaction.atomic():
                 return {str(n): self._balance(client, n) for n in ACCOUNTS}
         how, source, target, amount = argument
-        if how == "retried":
-            return atomic_retry(attempts=20)(self._move)(client, how, source, target, amount)
+        if how in {"retried", "in turn"}:
+            retry = atomic_retry(attempts=20, exclusive_after=0 if how == "in turn" else 3)
+            return retry(self._move)(client, how, source, target, amount)
         with transaction.atomic():
             return self._move(client, how, source, target, amount)
 

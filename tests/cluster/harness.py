@@ -249,6 +249,12 @@ class Cluster:
         self.workers.append(worker)
         return worker
 
+    def dismiss_workers(self) -> None:
+        """End all workers there are."""
+        workers, self.workers = self.workers, []
+        for worker in workers:
+            worker.close()
+
     def followers(self) -> list[str]:
         leader = self.leader()
         return [name for name in self.names if name != leader]
@@ -276,8 +282,7 @@ class Cluster:
     def close(self) -> None:
         for client in self._clients.values():
             client.close()
-        for worker in self.workers:
-            worker.close()
+        self.dismiss_workers()
         for process in self.nodes.values():
             if process.poll() is None:
                 process.send_signal(signal.SIGCONT)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import copy
 import logging
 from contextlib import ExitStack
+from io import BytesIO
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
@@ -168,6 +169,8 @@ class Run:
         body = {name: value for name, value in attributes.items() if name in BODY}
         attributes.clear()
         attributes.update({**self._attributes, **body})
+        if "_body" in body:
+            attributes["_stream"] = BytesIO(body["_body"])
         self.request.META.clear()
         self.request.META.update(self._meta)
         for lazy in self._unevaluated:
@@ -222,5 +225,7 @@ def _keep_body(request: HttpRequest) -> None:
 
 
 def _can_be_read_again(request: HttpRequest) -> bool:
-    parsed = hasattr(request, "_body") or hasattr(request, "_files")
-    return parsed or not getattr(request, "_read_started", False)
+    if hasattr(request, "_body") or not getattr(request, "_read_started", False):
+        return True
+    # An upload that Django has parsed.  With other methods it has the attribute without reading.
+    return request.method == "POST" and hasattr(request, "_files")

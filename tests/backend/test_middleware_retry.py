@@ -61,6 +61,11 @@ def stream(request: HttpRequest) -> HttpResponse:
     return add(request)
 
 
+def read(request: HttpRequest) -> HttpResponse:
+    runs.append((dict(request.POST), request.read()))
+    return add(request)
+
+
 @api_view(["PUT"])
 def api(request: Request) -> Response:
     runs.append(request.data)
@@ -122,6 +127,7 @@ urlpatterns = [
     path("committing/", transaction.non_atomic_requests(committing)),
     path("streaming/", streaming),
     path("async/", asynchronous),
+    path("read/", read),
     path("class/", Class.as_view()),
 ]
 
@@ -187,6 +193,12 @@ def test_a_body_can_be_read_again() -> None:
             Client().put(where, '{"a": 1}', content_type="application/json")
         assert runs == [read, "PUT"] * 2
     assert balance() == 2
+
+
+def test_what_reads_it_as_a_stream_reads_it_again() -> None:
+    with inject(conflict):
+        Client().put("/read/", "text", content_type="text/plain")
+    assert runs == [({}, b"text"), "PUT"] * 2
 
 
 def test_what_was_read_as_it_came_cannot(settings: Any) -> None:

@@ -12,7 +12,7 @@ from tests.workloads.runner import HISTORY, Plan, Report, run
 pytestmark = pytest.mark.cluster
 
 AVAILABLE = [name for name, workload in WORKLOADS.items() if not workload.unavailable()]
-FAULTS = ("kill-leader", "kill-follower", "isolate-leader", "isolate-follower", "no-majority")
+FAULTS = ("kill-leader", "kill-follower", "pause-leader", "isolate-follower", "no-majority")
 
 
 @pytest.fixture(scope="module")

@@ -107,7 +107,9 @@ def light_bounds(connection: sqlite3.Connection, operations: Operations) -> Iter
 def _is_unbounded(write_set: WriteSet) -> bool:
     """Whether tables are compared, or queries repeated: how much work that is nobody knows."""
     reads = write_set.reads
-    return bool(write_set.expected_digest or (reads is not None and reads.queries))
+    if reads is not None and (reads.queries or len(reads.tables) > LIGHT_ROWS_MAX):
+        return True
+    return bool(write_set.expected_digest)
 
 
 def _row_count(operation: Operation) -> int:

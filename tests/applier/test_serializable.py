@@ -248,6 +248,9 @@ def test_an_entry_with_queries_is_not_light(node, names):
     assert node.applier.apply_at_once(batch) is None
     batch = node.entries([node.command(Insert(OTHER, (1, 1)), reads=tables)])
     assert node.applier.apply_at_once(batch) is not None
+    many = Reads(0, tuple(f"t{n}" for n in range(100)), ())
+    batch = node.entries([node.command(Insert(OTHER, (2, 1)), reads=many)])
+    assert node.applier.apply_at_once(batch) is None
 
 
 def test_a_fault_in_the_middle_leaves_nothing_to_remember(node):

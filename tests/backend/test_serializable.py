@@ -25,6 +25,11 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture(autouse=True)
+def _however_slow(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(recorder, "REPEAT_S_MAX", float("inf"))
+
+
+@pytest.fixture(autouse=True)
 def accounts() -> tuple[Account, Account]:
     """Two of them, with 1 and 2."""
     ada = Account.objects.create(name="ada", balance=1)
@@ -155,6 +160,7 @@ NOT_SERIALIZABLE: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
         add,
     ),
     "constraints": (lambda: connection.check_constraints(), add),
+    "constraints, as a table": (lambda: raw("SELECT count(*) FROM pragma_foreign_key_check"), add),
     "the keys given so far": (lambda: raw("SELECT seq FROM sqlite_sequence"), add),
     "a row for update": (
         lambda: list(ada().select_for_update()),
@@ -204,6 +210,8 @@ SERIALIZABLE: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
     ),
     "a row for update": (lambda: list(ada().select_for_update()), add),
     "nothing": (lambda: raw("SELECT 1"), add),
+    "JSON": (lambda: raw("SELECT value FROM json_each('[1, 2]')"), add),
+    "the schema": (lambda: raw("SELECT count(*) FROM sqlite_master"), add),
     "a plan": (lambda: Account.objects.all().explain(), add),
 }
 
@@ -389,7 +397,7 @@ def test_large_and_slow_results_are_not_repeated(monkeypatch):
     monkeypatch.setattr(recorder, "ROWS_MAX", 1)
     assert reads_of(lambda: list(Account.objects.all())).tables == ("backend_account",)
     assert reads_of(lambda: list(ada())).tables == ()
-    monkeypatch.setattr(recorder, "REPEAT_S_MAX", -1)
+    monkeypatch.setattr(recorder, "REPEAT_S_MAX", 0.0)
     assert reads_of(lambda: list(ada())).tables == ("backend_account",)
 
 

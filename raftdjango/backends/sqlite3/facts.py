@@ -28,6 +28,8 @@ SQLITES_OWN = FUNCTIONS | {"binary", "nocase", "rtrim"}
 """Functions and collations that must be what they are on the appliers' connections."""
 _WRITES = frozenset({sqlite3.SQLITE_INSERT, sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_DELETE})
 _VIRTUAL_COLUMN = 2
+_PURE = frozenset({"json_each", "json_tree", ANY_TABLE})
+"""Virtual tables that look at nothing but their arguments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,8 @@ class FactsCache:
                 return UNKNOWN
             finally:
                 guard.observer = None
+        if any(map(self._may_read_anything, observer.read)):
+            observer.read.add(ANY_TABLE)
         plain = observer.plain and SQLITES_OWN.isdisjoint(connection.made_by_user)
         return Facts(
             frozenset(observer.read),
@@ -94,23 +98,36 @@ class FactsCache:
             any(map(self._says_what_to_do, observer.written)),
         )
 
+    def _may_read_anything(self, table: str) -> bool:
+        """A virtual table looks wherever it likes, and SQLite does not say where."""
+        if table in _PURE:
+            return False
+        kind, sql = self._declaration(table)
+        return kind != "view" and not _is_table(sql)
+
     def _is_ordinary(self, table: str) -> bool:
         """Neither a view nor virtual, without columns that are computed when they are read."""
-        sql = self._declaration(table)
-        if not sql or sql.split(None, 2)[:2] != ["CREATE", "TABLE"]:
+        _, sql = self._declaration(table)
+        if not _is_table(sql):
             return False
         columns = self._capture.connection.execute(f"PRAGMA main.table_xinfo({quote(table)})")
         return all(column[6] != _VIRTUAL_COLUMN for column in columns.fetchall())
 
     def _says_what_to_do(self, table: str) -> bool:
-        return "CONFLICT" in (self._declaration(table) or "CONFLICT").upper()
+        return "CONFLICT" in self._declaration(table)[1].upper()
 
-    def _declaration(self, table: str) -> str:
+    def _declaration(self, name: str) -> tuple[str, str]:
+        """Whether it is a table or a view, and how it was made."""
         found = self._capture.connection.execute(
-            "SELECT sql FROM main.sqlite_master WHERE type = 'table' AND name = ? COLLATE NOCASE",
-            (table,),
+            "SELECT type, sql FROM main.sqlite_master WHERE type IN ('table', 'view')"
+            " AND name = ? COLLATE NOCASE",
+            (name,),
         ).fetchone()
-        return str(found[0]) if found else ""
+        return (str(found[0]), str(found[1])) if found else ("", "")
+
+
+def _is_table(sql: str) -> bool:
+    return sql.split(None, 2)[:2] == ["CREATE", "TABLE"]
 
 
 class _Observer:

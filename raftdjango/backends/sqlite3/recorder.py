@@ -42,8 +42,8 @@ QUERIES_MAX, QUERY_BYTES_MAX = 256, 128 * 1024
 """Queries that travel with one entry; of those beyond, the tables are checked."""
 ROWS_MAX = 1_000
 """Rows of a query that is repeated."""
-REPEAT_S_MAX = 0.1
-"""A query that takes longer here would hold up the applier of every node."""
+REPEAT_S_MAX = 0.25
+"""Queries of a block that take longer here, together, would hold up the applier of every node."""
 
 _STORAGE = frozenset({type(None), int, float, str, bytes})
 _CONVERTERS = frozenset({"BOOL", "DATE", "DATETIME", "TIME", "TIMESTAMP"})
@@ -71,7 +71,7 @@ class Recorder:
         # Dictionaries as ordered sets.
         self._tables: dict[str, None] = {}
         self._queries: dict[tuple[str, Row], Query] = {}
-        self._bytes = 0
+        self._bytes, self._elapsed_s = 0, 0.0
         self._written: dict[str, None] = {}
         self._schema_changed = False
 
@@ -142,8 +142,10 @@ class Recorder:
         facts = self._facts_of(statement)
         if self._tables.keys() >= facts.read:
             return
-        quick = elapsed_s <= REPEAT_S_MAX
-        if not (quick and facts.plain and self._note_query(statement, facts)):
+        quick = self._elapsed_s + elapsed_s <= REPEAT_S_MAX
+        if quick and facts.plain and self._note_query(statement, facts):
+            self._elapsed_s += elapsed_s
+        else:
             self._tables.update(dict.fromkeys(facts.read))
 
     def _note_query(self, statement: Statement, facts: Facts) -> bool:

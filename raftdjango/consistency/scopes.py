@@ -38,11 +38,17 @@ R = TypeVar("R")
 class Scope:
     """A level in force, and since when."""
 
-    __slots__ = ("alias", "entered_at", "level", "outer")
+    __slots__ = ("alias", "entered_at", "level", "outer", "owner")
 
     def __init__(
-        self, level: Level, alias: str | None, entered_at: float, outer: Scope | None
+        self,
+        level: Level,
+        alias: str | None,
+        entered_at: float,
+        outer: Scope | None = None,
+        owner: Consistency | None = None,
     ) -> None:
+        self.owner = owner
         self.level = level
         self.alias = alias
         """None: every replicated database."""
@@ -69,7 +75,7 @@ def _default(text: str) -> Scope:
         level = parse_level(text)
     except ValueError as error:
         raise ImproperlyConfigured(f"RAFTDJANGO['DEFAULT_CONSISTENCY']: {error}") from error
-    return Scope(level, None, float("-inf"), None)
+    return Scope(level, None, float("-inf"))
 
 
 _written: ContextVar[dict[str, int] | None] = ContextVar("raftdjango_written", default=None)
@@ -95,6 +101,18 @@ def note_write(alias: str, log_index: int) -> None:
         written[alias] = max(log_index, written.get(alias, 0))
 
 
+def _without(scope: Scope | None, owner: Consistency) -> Scope | None:
+    """The scopes without the innermost of this owner's.
+
+    That need not be the innermost of all: a generator may leave its block while others are in theirs.
+    """
+    if scope is None or scope.owner is owner:
+        return scope.outer if scope is not None else None
+    return Scope(
+        scope.level, scope.alias, scope.entered_at, _without(scope.outer, owner), scope.owner
+    )
+
+
 class Consistency:
     """What `linearizable()` and its like give: a context manager and a decorator.
 
@@ -109,13 +127,12 @@ class Consistency:
         """From here on, in this block."""
         self._check()
         outer = _innermost.get()
-        _innermost.set(Scope(self.level, self.using, time.monotonic(), outer))
+        _innermost.set(Scope(self.level, self.using, time.monotonic(), outer, self))
         return self
 
     def __exit__(self, *exc: object) -> None:
-        """What was in force before is again."""
-        scope = _innermost.get()
-        _innermost.set(scope.outer if scope is not None else None)
+        """This block's level is in force no more."""
+        _innermost.set(_without(_innermost.get(), self))
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         """Have a function, or coroutine function, run in such a block."""

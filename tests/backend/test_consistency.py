@@ -66,6 +66,24 @@ def test_one_object_may_be_entered_many_times() -> None:
     assert level() == "local"
 
 
+def test_blocks_may_end_in_another_order_than_they_began() -> None:
+    def generator() -> Any:
+        with bounded(1):
+            yield level()
+
+    def levels() -> Any:
+        first = generator()
+        next(first)
+        with linearizable():
+            assert list(first) == []
+            yield level()
+        yield level()
+
+    assert list(levels()) == ["linearizable", "local"]
+    with local(), linearizable():
+        assert list(levels()) == ["linearizable", "linearizable"]
+
+
 def test_other_threads_are_not_concerned() -> None:
     seen = []
     with linearizable():
@@ -424,3 +442,14 @@ def test_in_a_test_case_there_is_nobody_to_lag_behind() -> None:
         assert balance() == 4
         with transaction.atomic():
             assert balance() == 4
+
+
+@pytest.mark.django_db
+def test_what_a_test_case_undoes_proves_nothing_to_the_next(clock: Clock) -> None:
+    known = connection.replication.freshness._index
+    Account.objects.create(name="ada")
+    with at_least(last_write("default"), "default"):
+        assert balance() == 0
+    with linearizable():
+        assert balance() == 0
+    assert connection.replication.freshness._index == known < applied_index()

@@ -56,7 +56,11 @@ class Freshness:
         """The local database shows all that was committed before `asked_at`, and this index."""
         name = self._name
         _proven[name] = max(asked_at, _proven.get(name, asked_at))
-        self._index = max(self._index, index)
+        self._has_come_to(index)
+
+    def _has_come_to(self, index: int) -> None:
+        if not self._replication.nested.active:  # where it will be undone
+            self._index = max(self._index, index)
 
     def refresh(self, timeout_s: float) -> int:
         """Have the local database show all that is committed by now; the index applied."""
@@ -168,25 +172,25 @@ class Freshness:
         deadline = time.monotonic() + timeout_s
         if self._proven_at <= moment - level.staleness_s:
             self._refresh(level, timeout_s)
-        if self._index < level.index:
-            self._index = max(self._index, self._look())
-        pause_s = PAUSE_S_MIN
-        while self._index < level.index:
+        if self._index >= level.index:
+            return
+        index, pause_s = self._look(), PAUSE_S_MIN
+        while index < level.index:
             left_s = deadline - time.monotonic()
             if left_s <= 0:
                 raise ClusterUnavailable(
                     f"A read was to show the database as of log index {level.index}, and the cluster "
-                    f"has come to {self._index} only within {timeout_s:g} s. Is that index of this "
-                    "database?"
+                    f"has come to {index} only within {timeout_s:g} s. Is that index of this database?"
                 )
-            self._refresh(level, left_s)
-            if self._index < level.index:
+            index = self._refresh(level, left_s)
+            if index < level.index:
                 time.sleep(min(pause_s, max(deadline - time.monotonic(), 0)))
                 pause_s = min(pause_s * 2, PAUSE_S_MAX)
+        self._has_come_to(index)
 
-    def _refresh(self, level: Level, timeout_s: float) -> None:
+    def _refresh(self, level: Level, timeout_s: float) -> int:
         try:
-            self._replication.refresh(timeout_s=timeout_s)
+            return self._replication.refresh(timeout_s=timeout_s)
         except ClusterUnavailable as error:
             why = str(error).removeprefix("Nothing was written: ")
             raise ClusterUnavailable(

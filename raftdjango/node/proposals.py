@@ -242,6 +242,8 @@ class Proposals:
         """End what is past its deadline, send again what is due."""
         now = self._now()
         for waiting in list(self._waiting.values()):
+            if waiting.proposal_id not in self._waiting:
+                continue  # Placing one may end an exclusive turn, and so place and settle others.
             if now >= waiting.deadline:
                 self._settle(waiting, self._expired(waiting))
             elif now >= waiting.retry_at and not self._is_placed(waiting):
@@ -250,7 +252,8 @@ class Proposals:
     def place_unsent(self) -> None:
         """Send what nobody has."""
         for waiting in [w for w in self._waiting.values() if not w.term]:
-            self._place(waiting)
+            if not waiting.term and waiting.proposal_id in self._waiting:  # See `sweep`.
+                self._place(waiting)
 
     def fail_all(self, refusal: Refusal) -> None:
         """The applier stopped: nothing here will ever be met by it."""

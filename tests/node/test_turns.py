@@ -124,6 +124,24 @@ def test_a_turn_ends_with_its_worker(cluster: Cluster, how: str) -> None:
     assert writer.log_index
 
 
+def test_a_turn_ends_with_the_leader_that_gave_it(cluster: Cluster) -> None:
+    leader = cluster.leader()
+    follower, other = (name for name in cluster.names if name != leader)
+    version = make_table(cluster.client(leader))
+    cluster.level()
+    holder = cluster.client(follower)
+    token = take(holder)
+    writer = Writer(cluster.client(other), version, 1)
+    wait_until(lambda: held(cluster) == 1, "the write to be held back")
+    cluster.crash(leader)
+    writer.join(PATIENCE_S)
+    assert writer.log_index
+    late = encode_command(Command(token, 0, insert(version, 2, "in competition")))
+    assert holder.propose(token, late, timeout_s=PATIENCE_S).log_index
+    cluster.level()
+    assert len(cluster.rows(other)) == 2
+
+
 def test_two_workers_of_one_node_have_turns_one_after_the_other(cluster: Cluster) -> None:
     name = cluster.leader()
     first, second = cluster.client(name), cluster.client(name)

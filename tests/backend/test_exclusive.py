@@ -19,6 +19,7 @@ from raftdjango.testing import consensus as consensus_module
 from raftdjango.testing.consensus import Consensus, InProcessClient
 from raftdjango.transaction import atomic_retry
 from raftdjango.transaction import retry as retry_module
+from raftdjango.transaction.exclusive import in_turn
 from tests.backend.models import Account
 
 
@@ -106,6 +107,31 @@ class TestTurns(TransactionTestCase):
             failing()
         assert consensus().turn is None
         assert len(self.taken) == 2
+
+    def test_what_comes_after_the_commit_is_not_part_of_the_turn(self) -> None:
+        seen: list[bool] = []
+
+        def hook() -> None:
+            seen.append(connection.replication.speculation.write_lock.in_turn)
+            Account.objects.filter(pk=self.pk).update(balance=F("balance") + 1)
+
+        @atomic_retry(exclusive_after=0)
+        def block() -> None:
+            transaction.on_commit(hook)
+            Account.objects.filter(pk=self.pk).update(balance=F("balance") + 1)
+
+        block()
+        assert seen == [False]
+        assert self.balance() == 2
+
+    def test_a_turn_that_is_not_used_yet_is_enough(self) -> None:
+        with in_turn(connection) as outer:
+            atomic_retry(exclusive_after=0)(self.losing(0))()
+            assert consensus().turn is None, "the first transaction has used it"
+            atomic_retry(exclusive_after=0)(self.losing(0))()
+        assert outer
+        assert len(self.taken) == 2
+        assert self.balance() == 2
 
     def test_without_a_turn_the_block_runs_all_the_same(self) -> None:
         self.patch.setattr(InProcessClient, "take_turn", lambda *args, **kwargs: False)

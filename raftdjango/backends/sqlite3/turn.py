@@ -28,6 +28,9 @@ def exclusive_turn(replication: Replication, *, longest_s: float = 0) -> Iterato
     if replication.nested.active:
         yield False  # Nobody else can be there.
         return
+    if replication.turn is not None:
+        yield True  # Taken already, and not used yet: waiting for another would be for this one.
+        return
     client = replication.client
     proposal_id = proposal_ids.next()
     if not client.take_turn(
@@ -41,6 +44,6 @@ def exclusive_turn(replication: Replication, *, longest_s: float = 0) -> Iterato
         yield True
     finally:
         write_lock.in_turn = False
-        if replication.turn is not None:
+        if replication.turn == proposal_id:
             replication.turn = None
             client.end_turn(proposal_id)

@@ -7,7 +7,7 @@ SEEDS ?= 10000
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-stop demo-clean test test-fast test-newer test-django check proto soak mutants coverage bench \
+.PHONY: help demo demo-stop demo-clean test test-fast test-newer test-django check proto soak workloads mutants coverage bench \
         bench-core clean
 
 help: ## Show this
@@ -66,6 +66,9 @@ proto: $(VENV)/.dev ## Generate the protobuf modules
 
 soak: $(VENV)/.dev ## The simulator on SEEDS=10000 seeds
 	$(BIN)/python -m tests.sim $(SEEDS)
+
+workloads: $(VENV)/.dev ## Clients on a real cluster with faults, their histories judged (ARGS="--seconds 600 --seed 7")
+	$(BIN)/python -m tests.workloads $(ARGS)
 
 mutants: $(VENV)/.dev ## Put classic mistakes back one at a time: which tests and how many seeds notice (ARGS=...)
 	$(BIN)/python -m tests.mutants $(ARGS)

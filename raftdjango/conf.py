@@ -49,6 +49,7 @@ class Settings:
     lock_yield_ms: int = 200
     """How long the applier waits for the local write lock before a worker's block is doomed."""
     default_consistency: str = "local"
+    """What reads ask for where nothing else is said: see `raftdjango.consistency`."""
 
     @property
     def url(self) -> str:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import IntegrityError, OperationalError
 
+from raftdjango.naming import model_label
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -32,10 +34,19 @@ class TransactionConflict(ReplicationError):
         super().__init__(message)
         self.table = table
         self.key = key
+        """The primary key of the row, as it is stored: one value for each of its columns."""
         self.log_index = log_index
-        """Index up to which the local database must have been applied to see the winner."""
+        """Index of the entry that won; where the node does not know it, one that is not earlier.
+
+        A database that was applied up to there shows the winner.
+        """
         self.stale_read = stale_read
         """Lost at its first write, to a read that no longer held: begin IMMEDIATE next time."""
+
+    @property
+    def model(self) -> str | None:
+        """`app_label.Model` of the row; None where no model has its table, or no row is known."""
+        return model_label(self.table)
 
 
 class ConstraintConflict(TransactionConflict, IntegrityError):

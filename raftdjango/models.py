@@ -157,6 +157,21 @@ class Lock(ProductModel):
         return self.name
 
 
+class Change(ProductModel):
+    """At which log index a table was changed last, since the schema was."""
+
+    name = models.TextField(_("table"), primary_key=True)
+    log_index = models.PositiveBigIntegerField(_("log index"))
+
+    class Meta(ProductModel.Meta):
+        db_table = "raftdjango_changes"
+        verbose_name = _("last change")
+        verbose_name_plural = _("last changes")
+
+    def __str__(self) -> str:
+        return self.name
+
+
 class Cluster(models.Model):
     """No table: gives the admin's cluster page its place in the index and its permission."""
 

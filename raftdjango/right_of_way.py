@@ -68,11 +68,12 @@ WATCHDOG_IDLE_S = 1.0
 class Watch:
     """One write transaction under watch; given by `watch()`, given back to `unwatch()`."""
 
-    __slots__ = ("doom", "doomed", "lock", "open", "since_ns")
+    __slots__ = ("doom", "doomed", "lock", "open", "patience_ms", "since_ns")
 
-    def __init__(self, doom: Callable[[], None], since_ns: int) -> None:
+    def __init__(self, doom: Callable[[], None], since_ns: int, patience_ms: int) -> None:
         self.doom = doom
         self.since_ns = since_ns
+        self.patience_ms = patience_ms
         self.open = True
         self.doomed = False
         self.lock = threading.RLock()  # A doom callback may call unwatch() itself.
@@ -184,8 +185,10 @@ class RightOfWay:
         """Whether nobody is known to wait for the lock; a look at a few words of memory."""
         return not self._words[SINCE] and self._line.is_empty
 
-    def acquire(self, begin: Callable[[], bool], timeout_s: float) -> bool:
+    def acquire(self, begin: Callable[[], bool], timeout_s: float, *, first: bool = False) -> bool:
         """Call `begin` until it answers True: behind the applier, and in line with other workers.
+
+        `first`: beside the line, since all other nodes wait for this one (an exclusive turn).
 
         `begin` tries to take the write lock without waiting (`busy_timeout` 0) and answers whether
         it has it.  Waiting inside SQLite instead would overtake an applier that came later, and
@@ -195,6 +198,8 @@ class RightOfWay:
             return True
         since_ns = time.monotonic_ns()
         deadline = time.monotonic() + timeout_s
+        if first:
+            return self._wait_in_line(None, begin, deadline)
         if not self._first_in_line.acquire(timeout=timeout_s):
             return False
         slot = self._own_slot()
@@ -228,17 +233,17 @@ class RightOfWay:
                     dead_since = since  # It died while it waited; its successor starts anew.
             time.sleep(min(pause_s, deadline - now))
 
-    def watch(self, doom: Callable[[], None]) -> Watch:
+    def watch(self, doom: Callable[[], None], *, patience_ms: int = 0) -> Watch:
         """Say that this thread's connection has the write lock; call right after taking it.
 
-        When the applier has waited `lock_yield_ms`, `doom` is called from the watchdog's thread: it
-        must make the transaction's owner raise from now on, interrupt a running statement, roll
-        back once that has ended, and not wait for anything that the owner holds while in
-        `unwatch()`.  It is called again if it raises, else never.
+        When the applier has waited `lock_yield_ms`, or `patience_ms` if that is longer, `doom` is
+        called from the watchdog's thread: it must make the transaction's owner raise from now on,
+        interrupt a running statement, roll back once that has ended, and not wait for anything that
+        the owner holds while in `unwatch()`.  It is called again if it raises, else never.
         """
-        watch = Watch(doom, time.monotonic_ns())
         # Read here, so that a bad setting raises where somebody sees it.
         self._patience_ms = self.lock_yield_ms or get_settings().lock_yield_ms
+        watch = Watch(doom, time.monotonic_ns(), patience_ms)
         with self._lock:
             self._claim_own()
             if not self._watches:
@@ -288,8 +293,10 @@ class RightOfWay:
                         self._wake.wait()
                     last_busy = time.monotonic()
                     continue
-            if watches and self.waited_ms() >= yield_ms and self._is_claimed(APPLIER):
-                for watch in watches:
+            waited_ms = self.waited_ms() if watches else 0
+            late = [w for w in watches if waited_ms >= max(yield_ms, w.patience_ms)]
+            if late and self._is_claimed(APPLIER):
+                for watch in late:
                     self._doom(watch)
 
     def _doom(self, watch: Watch) -> None:

@@ -20,6 +20,14 @@ GAUGES = {
     "cluster_time_ms": "Cluster time as this node estimates it.",
 }
 """Numbers of `status`, exported where the status has them."""
+TURN_GAUGES = {
+    "waiting": "Blocks that wait for an exclusive turn or have it, at the leader.",
+    "held": "Other nodes' proposals that the leader keeps until an exclusive turn is over.",
+}
+TURN_COUNTERS = {
+    "granted": "Exclusive turns that this node has given as leader, since its start.",
+    "timed_out": "Of those, ended because they took too long or their node fell silent.",
+}
 MEMBER_GAUGES = {
     "lag": "Entries by which a member is behind, as its leader knows it.",
     "match_index": "Last log index known to be on a member, as its leader knows it.",
@@ -42,6 +50,12 @@ def exposition(groups: Mapping[str, Mapping[str, Any]]) -> str:
         ({"group": group}, int(bool(facts.get("leader")))) for group, facts in groups.items()
     ]
     lines.extend(_family("raftdjango_has_leader", "1 while this node knows a leader.", known))
+    turns = {group: facts["turns"] for group, facts in groups.items() if "turns" in facts}
+    for name, text in TURN_GAUGES.items():
+        lines.extend(_family(f"raftdjango_turns_{name}", text, _numbers(turns, name)))
+    for name, text in TURN_COUNTERS.items():
+        samples = _numbers(turns, name)
+        lines.extend(_family(f"raftdjango_turns_{name}_total", text, samples, kind="counter"))
     for name, text in MEMBER_GAUGES.items():
         lines.extend(_family(f"raftdjango_member_{name}", text, _members(groups, name)))
     return "\n".join(lines) + "\n"
@@ -64,11 +78,11 @@ def _members(groups: Mapping[str, Mapping[str, Any]], name: str) -> Samples:
     ]
 
 
-def _family(name: str, text: str, samples: Samples) -> Iterator[str]:
+def _family(name: str, text: str, samples: Samples, kind: str = "gauge") -> Iterator[str]:
     if not samples:
         return
     yield f"# HELP {name} {text}"
-    yield f"# TYPE {name} gauge"
+    yield f"# TYPE {name} {kind}"
     for labels, value in samples:
         inside = ",".join(f'{label}="{_escape(given)}"' for label, given in labels.items())
         yield f"{name}{{{inside}}} {value}"

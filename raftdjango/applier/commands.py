@@ -86,3 +86,11 @@ def _lock(cursor: sqlite3.Cursor, command: MigrationLock, time_ms: int) -> Verdi
         (MIGRATION_LOCK, command.holder, command.until_ms, time_ms),
     ).rowcount
     return Verdict(VerdictKind.APPLIED, granted=bool(granted))
+
+
+def lock_holder(cursor: sqlite3.Cursor) -> tuple[bytes | None, int]:
+    """Who has the migration lock, and until when in cluster time; (None, 0): nobody ever."""
+    rows = cursor.execute(
+        f"SELECT holder, until_ms FROM main.{LOCK} WHERE name = ?", (MIGRATION_LOCK,)
+    ).fetchall()
+    return rows[0] if rows else (None, 0)

@@ -13,7 +13,8 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from raftdjango.applier import commands, tables
+from raftdjango.applier import commands, reads, tables
+from raftdjango.applier.changes import Changes
 from raftdjango.applier.entries import Applied
 from raftdjango.applier.faults import (
     EnvironmentFault,
@@ -94,6 +95,7 @@ class Applier:
         self._next_state = self._state
         self._foreign_keys: bool | None = None
         self._outcomes = Outcomes(self._cursor)
+        self._changes = Changes(self._cursor)
         self.unhurried: Callable[[], bool] = lambda: False
         """Asked again and again while somebody else has the write lock, by whoever applies: whether
         nothing that waits for it is urgent.  Until it says no, workers are not asked to give way."""
@@ -219,7 +221,7 @@ class Applier:
     def _attempt(self, group: Group, decided: Verdict | None = None) -> list[Applied]:
         self._schema.refresh()
         self._next_state = self._state
-        self._outcomes.forget_pending()
+        self._forget_pending()
         following = self._state.applied_index
         done = []
         for entry, command in group:
@@ -242,9 +244,13 @@ class Applier:
         """Nothing of the transaction in progress stays."""
         if not self._operations.bounded:  # Light entries leave the schema as it is.
             self._schema.forget()
-        self._outcomes.forget_pending()
+        self._forget_pending()
         if self._connection.in_transaction:
             self._cursor.execute("ROLLBACK")
+
+    def _forget_pending(self) -> None:
+        self._outcomes.forget_pending()
+        self._changes.forget_pending()
 
     # Inside a test's transaction -----------------------------------------------------------------
 
@@ -256,7 +262,7 @@ class Applier:
         self._read_state()
         self._next_state = self._state
         self._schema.refresh()
-        self._outcomes.forget_pending()
+        self._forget_pending()
         self._cursor.execute(f"SAVEPOINT {_NESTED}")
         try:
             applied = self._apply_entry(entry, command)
@@ -296,39 +302,44 @@ class Applier:
         return Applied(entry.index, proposal_id, verdict, entry.time_ms)
 
     def _decide(self, entry: LogEntry, body: Body) -> Verdict:
-        if not isinstance(body, WriteSet):
-            try:
-                verdict = commands.run(self._cursor, self._schema, body, entry.time_ms)
-            except Refused as refused:
-                return refused.verdict
-            if isinstance(body, FormCluster):
-                self._next_state = tables.read_state(self._connection) or self._next_state
-            return verdict
-        statements = [each for each in body.operations if type(each) is Statement]
-        if (
-            len(statements) < len(body.operations)
-            and body.schema_version != self._next_state.schema_version
-        ):
-            return _SCHEMA_CONFLICT
         try:
-            if not statements and self._operations.is_one_step(body):
-                return self._operations.run(body)
+            if isinstance(body, WriteSet):
+                return self._change(entry, body)
+            verdict = commands.run(self._cursor, self._schema, body, entry.time_ms)
         except Refused as refused:
             return refused.verdict
-        return self._run_whole(entry, body, statements)
+        if isinstance(body, FormCluster):
+            self._next_state = tables.read_state(self._connection) or self._next_state
+        return verdict
+
+    def _change(self, entry: LogEntry, body: WriteSet) -> Verdict:
+        statements = [each for each in body.operations if type(each) is Statement]
+        only_statements = len(statements) == len(body.operations) and body.reads is None
+        if not only_statements and body.schema_version != self._next_state.schema_version:
+            return _SCHEMA_CONFLICT
+        if body.reads is not None:
+            reads.check(self._connection, self._changes, body.reads)
+        if statements:
+            verdict = self._run_whole(entry, body, statements)
+            self._changes.schema_changed()
+            return verdict
+        one_step = self._operations.is_one_step(body)
+        verdict = self._operations.run(body) if one_step else self._run_whole(entry, body, [])
+        self._changes.note(self._operations.changed, entry.index)
+        return verdict
 
     def _run_whole(
         self, entry: LogEntry, write_set: WriteSet, statements: list[Statement]
     ) -> Verdict:
-        """All of a write-set, or nothing."""
+        """All of a write-set, or nothing and `Refused`."""
         self._cursor.execute(f"SAVEPOINT {_ENTRY}")
         try:
             verdict = self._run(write_set, statements)
-        except Refused as refused:
+        except Refused:
             if statements:
                 self._schema.forget()
             self._undo()
-            return refused.verdict
+            raise
         self._cursor.execute(f"RELEASE {_ENTRY}")
         if statements:
             self._next_state = replace(self._next_state, schema_version=entry.index)
@@ -348,14 +359,12 @@ class Applier:
                 message = f"the name {strangers[0]} is reserved"
                 raise Refused(Verdict(VerdictKind.OPERATIONAL_ERROR, message=message))
             forget_lost_sequences(self._cursor, self._schema, counters)
-        if write_set.expected_digest not in (b"", self._digest(write_set)):
+        expected = write_set.expected_digest
+        if expected and expected != expected_digest(self._connection, write_set):
             raise VerificationFailed(
                 "Verify mode: the tables differ from what they were after the speculative run."
             )
         return verdict
-
-    def _digest(self, write_set: WriteSet) -> bytes:
-        return expected_digest(self._connection, write_set) if write_set.expected_digest else b""
 
     def _undo(self) -> None:
         if not self._connection.in_transaction:
@@ -373,6 +382,7 @@ class Applier:
 
     def _write(self, last: LogEntry) -> None:
         self._outcomes.store()
+        self._changes.store()
         before = self._next_state
         state = AppliedState(
             last.index,

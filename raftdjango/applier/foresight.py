@@ -1,4 +1,4 @@
-"""What leases of keys will come to, told before they are applied.
+"""What leases of keys, and the migration lock, will come to, told before they are applied.
 
 A block that has the write lock may need keys of another table.  Their lease could not be applied
 before the block ends, and the block would wait for the lease.  But a lease is a function of the
@@ -8,12 +8,17 @@ crash in between does no harm, since the log holds the entry, and applying it sa
 
 What entries in between will do is not known without applying them: each may come to nothing.  So a
 lease is foretold only where it begins at the same key either way.
+
+The migration lock is changed by nothing but its own commands, so all of them are foretold.  A long
+migration, which has the write lock, thus neither waits for the renewal of its own migration lock,
+nor loses the write lock to it or to others who ask for theirs.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from raftdjango.applier.commands import lock_holder
 from raftdjango.applier.entries import Applied
 from raftdjango.applier.faults import Refused
 from raftdjango.applier.keys import first_key, leasable, next_key, sequences
@@ -25,6 +30,7 @@ from raftdjango.writeset import (
     Insert,
     KeyLease,
     MalformedCommand,
+    MigrationLock,
     Statement,
     Update,
     Verdict,
@@ -50,7 +56,7 @@ LOOK_AHEAD_BYTES_MAX = 256 * 1024
 def foresee(
     cursor: sqlite3.Cursor, schema: Schema, outcomes: Outcomes, entries: Iterable[LogEntry]
 ) -> list[Applied]:
-    """The leases among entries that follow the applied index, as far as they are certain."""
+    """The outcomes among entries that follow the applied index, as far as they are certain."""
     ahead = _Ahead(cursor, schema, outcomes)
     told: list[Applied] = []
     size = 0
@@ -62,8 +68,8 @@ def foresee(
             if size > LOOK_AHEAD_BYTES_MAX:
                 break
             command = decode_command(entry.command)
-            if isinstance(command.body, KeyLease):
-                verdict = ahead.lease(command, command.body, entry.time_ms)
+            if isinstance(command.body, (KeyLease, MigrationLock)):
+                verdict = ahead.outcome(command, command.body, entry.time_ms)
                 told.append(Applied(entry.index, command.proposal_id, verdict, entry.time_ms))
             else:
                 ahead.note(command)
@@ -90,8 +96,10 @@ class _Ahead:
         self._reach: dict[str, int] = {}
         """By table: the largest key that rows may be given."""
         self._writes = False
+        self._lock: tuple[bytes | None, int] | None = None
+        """Holder of the migration lock, and until when; None: as the database has it."""
 
-    def lease(self, command: Command, lease: KeyLease, time_ms: int) -> Verdict:
+    def outcome(self, command: Command, body: KeyLease | MigrationLock, time_ms: int) -> Verdict:
         """The verdict; as `Applier` reaches it."""
         proposal_id, expires_at_ms = command.proposal_id, command.expires_at_ms
         verdict = self._verdicts.get(proposal_id) or self._outcomes.find(proposal_id)
@@ -101,7 +109,10 @@ class _Ahead:
                 raise _Unknown
             if time_ms > expires_at_ms:
                 return Verdict(VerdictKind.EXPIRED)
-            verdict = Verdict(VerdictKind.APPLIED, first_key=self._first_key(lease))
+            if isinstance(body, KeyLease):
+                verdict = Verdict(VerdictKind.APPLIED, first_key=self._first_key(body))
+            else:
+                verdict = Verdict(VerdictKind.APPLIED, granted=self._granted(body, time_ms))
         self._verdicts[proposal_id] = verdict
         return verdict
 
@@ -118,6 +129,16 @@ class _Ahead:
                 raise _Unknown
         self._next_keys[name] = first + lease.count
         return first
+
+    def _granted(self, command: MigrationLock, time_ms: int) -> bool:
+        holder, until_ms = self._lock or lock_holder(self._cursor)
+        if command.release:
+            granted = holder == command.holder
+            self._lock = (None, 0) if granted else (holder, until_ms)
+        else:
+            granted = holder in (None, command.holder) or until_ms < time_ms
+            self._lock = (command.holder, command.until_ms) if granted else (holder, until_ms)
+        return granted
 
     def note(self, command: Command) -> None:
         """Another entry comes first."""

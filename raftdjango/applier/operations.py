@@ -71,6 +71,8 @@ class Operations:
         self.references = References()
         self.row_count = 0
         self.rows: list[Row] = []
+        self.changed: set[str] = set()
+        """Tables of which the write-set has changed rows so far."""
         self.bounded = False
         """Values may be shorter for now than they ever may: what is too long gets no verdict."""
         self._methods: dict[type, Callable[..., None]] = {
@@ -88,6 +90,7 @@ class Operations:
         """Make all changes and check all foreign keys; the verdict, or `Refused`."""
         self.references.clear()
         self.row_count, self.rows = 0, []
+        self.changed.clear()
         operations = write_set.operations
         position = 0
         while position < len(operations):
@@ -184,6 +187,7 @@ class Operations:
             self._cursor.execute(plan.insert_whole, operations[0].row)
         else:
             self._cursor.executemany(plan.insert_whole, [each.row for each in operations])
+        self.changed.add(plan.table.name)
         if plan.outgoing:
             rows = [self._reread(plan, each.row) for each in operations]
             self.references.written(plan, rows)
@@ -194,6 +198,7 @@ class Operations:
         if operation.changes:
             columns, values = zip(*operation.changes, strict=True)
             self._cursor.execute(plan.update(columns), (*values, *operation.key))
+            self.changed.add(plan.table.name)
             if plan.has_foreign_keys:
                 self.references.changed(plan, old, self._changed(plan, old, operation.changes))
 
@@ -207,6 +212,7 @@ class Operations:
         plan = self.plan(operation.table)
         old = self._certify(plan, operation.key, operation.before)
         self._cursor.execute(plan.delete_by_key, operation.key)
+        self.changed.add(plan.table.name)
         if plan.incoming:
             self.references.removed(plan, old)
 
@@ -232,6 +238,7 @@ class Operations:
         known = not plan.outgoing or plan.knows_references(first.columns)
         columns = () if known else (*plan.table.columns, *plan.extra)
         sql = plan.insert(first.columns, (*asked, *columns))
+        self.changed.add(plan.table.name)
         self.row_count = 1
         if asked or columns:
             for each in operations:
@@ -303,6 +310,8 @@ class Operations:
 
     def _counted(self, operation: BlindUpdate | BlindDelete, count: int) -> None:
         self.row_count = count
+        if count:
+            self.changed.add(operation.table.name)
         if operation.expected_rows not in (None, count):
             key = operation.keys[0] if len(operation.keys) == 1 else ()
             raise conflict(operation.table, key, ROWS)
@@ -312,12 +321,14 @@ class Operations:
     def delete_row(self, plan: Plan, old: Row) -> None:
         """Delete a row that was read whole."""
         self._cursor.execute(plan.delete_by_key, plan.table.key_of(old))
+        self.changed.add(plan.table.name)
         self.references.removed(plan, old)
 
     def update_row(self, plan: Plan, old: Row, changes: tuple[tuple[int, Value], ...]) -> Row:
         """Change a row that was read whole; the new one, as stored."""
         columns, values = zip(*changes, strict=True)
         self._cursor.execute(plan.update(columns), (*values, *plan.table.key_of(old)))
+        self.changed.add(plan.table.name)
         key = list(plan.table.key_of(old))
         for position, value in changes:
             if position in plan.table.key:

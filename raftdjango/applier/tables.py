@@ -22,10 +22,12 @@ OUTCOME = "raftdjango_outcome"
 MEMBER = "raftdjango_member"
 KEY = "raftdjango_key"
 LOCK = "raftdjango_lock"
-TABLES = (STATE, OUTCOME, MEMBER, KEY, LOCK)
+CHANGES = "raftdjango_changes"
+TABLES = (STATE, OUTCOME, MEMBER, KEY, LOCK, CHANGES)
 
-FORMAT = 1
-"""Of these tables.  A change of it is an entry in the log, so that all nodes change together."""
+FORMAT = 2
+"""Of these tables.  A change of it is an entry in the log, so that all nodes change together; 1 was
+never released."""
 
 OUTCOME_GRACE_MS = 120_000
 """Outcomes outlive their proposal's expiry, so that a late duplicate and `resolve()` meet them."""
@@ -55,6 +57,9 @@ _SCHEMA = (
         name TEXT NOT NULL PRIMARY KEY,
         holder BLOB NOT NULL,
         until_ms INTEGER NOT NULL)""",
+    f"""CREATE TABLE {CHANGES} (
+        name TEXT NOT NULL PRIMARY KEY,
+        log_index INTEGER NOT NULL) WITHOUT ROWID""",
     f"INSERT INTO {STATE} VALUES (1, {FORMAT}, 0, 0, 0, 0, NULL, NULL)",
 )
 
@@ -118,6 +123,12 @@ def read_state(connection: sqlite3.Connection) -> AppliedState | None:
     if row is None:
         raise EnvironmentFault(f"The table {STATE} has lost its row: the database is damaged.")
     table_format, *values = row
+    if table_format < FORMAT:
+        raise EnvironmentFault(
+            f"The database's {PREFIX}* tables have format {table_format}, of a version of raftdjango "
+            f"before its first release, and this version knows format {FORMAT} alone. Begin with a "
+            "new database (load what dumpdata of the old version gives)."
+        )
     if table_format != FORMAT:
         raise EnvironmentFault(
             f"The database's {PREFIX}* tables have format {table_format}, and this version of "

@@ -13,6 +13,7 @@ from django.conf import settings as django_settings
 from django.core.checks import CheckMessage, Error, Warning  # noqa: A004
 
 from raftdjango import conf
+from raftdjango.consistency.levels import FORMS, parse_level
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -28,6 +29,14 @@ def _is_integer(low: int, high: int) -> Callable[[Any], bool]:
 
 def _is_text(value: Any) -> bool:
     return isinstance(value, str)
+
+
+def _is_level(value: Any) -> bool:
+    try:
+        parse_level(value)
+    except (ValueError, TypeError, AttributeError):
+        return False
+    return True
 
 
 VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
@@ -51,7 +60,7 @@ VALUES: dict[str, tuple[Callable[[Any], bool], str]] = {
         "a whole number of bytes from 65536 to 1073741824",
     ),
     "LOCK_YIELD_MS": (_is_integer(1, 600_000), "a whole number of ms from 1 to 600000"),
-    "DEFAULT_CONSISTENCY": (lambda v: v == "local", "'local', the only one in this version"),
+    "DEFAULT_CONSISTENCY": (_is_level, FORMS),
 }
 """Of each key: whether a value will do, and what will."""
 

@@ -63,6 +63,16 @@ class NodeClient(Protocol):
     def lease_keys(self, table: str, count: int, *, timeout_s: float) -> range:
         """A block of auto-increment keys that nobody else will ever be given."""
 
+    def take_turn(self, proposal_id: bytes, *, timeout_s: float, longest_s: float = 0) -> bool:
+        """Wait for an exclusive turn of the block that will end in this proposal; False: none came.
+
+        From then on nothing that others write can come between what this node shows and that
+        proposal, for `longest_s` at most, or about two seconds if that is 0.
+        """
+
+    def end_turn(self, proposal_id: bytes) -> None:
+        """Give back a turn that no proposal has ended."""
+
     def status(self, *, timeout_s: float) -> dict[str, Any]:
         """What `raftctl status --json` prints."""
 

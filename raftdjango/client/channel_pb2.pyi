@@ -8,7 +8,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Request(_message.Message):
-    __slots__ = ("sequence", "timeout_ms", "hello", "propose", "refresh", "lease_keys", "get_status")
+    __slots__ = ("sequence", "timeout_ms", "hello", "propose", "refresh", "lease_keys", "get_status", "take_turn", "end_turn")
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     TIMEOUT_MS_FIELD_NUMBER: _ClassVar[int]
     HELLO_FIELD_NUMBER: _ClassVar[int]
@@ -16,6 +16,8 @@ class Request(_message.Message):
     REFRESH_FIELD_NUMBER: _ClassVar[int]
     LEASE_KEYS_FIELD_NUMBER: _ClassVar[int]
     GET_STATUS_FIELD_NUMBER: _ClassVar[int]
+    TAKE_TURN_FIELD_NUMBER: _ClassVar[int]
+    END_TURN_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     timeout_ms: int
     hello: Hello
@@ -23,7 +25,9 @@ class Request(_message.Message):
     refresh: Refresh
     lease_keys: LeaseKeys
     get_status: GetStatus
-    def __init__(self, sequence: _Optional[int] = ..., timeout_ms: _Optional[int] = ..., hello: _Optional[_Union[Hello, _Mapping]] = ..., propose: _Optional[_Union[Propose, _Mapping]] = ..., refresh: _Optional[_Union[Refresh, _Mapping]] = ..., lease_keys: _Optional[_Union[LeaseKeys, _Mapping]] = ..., get_status: _Optional[_Union[GetStatus, _Mapping]] = ...) -> None: ...
+    take_turn: TakeTurn
+    end_turn: EndTurn
+    def __init__(self, sequence: _Optional[int] = ..., timeout_ms: _Optional[int] = ..., hello: _Optional[_Union[Hello, _Mapping]] = ..., propose: _Optional[_Union[Propose, _Mapping]] = ..., refresh: _Optional[_Union[Refresh, _Mapping]] = ..., lease_keys: _Optional[_Union[LeaseKeys, _Mapping]] = ..., get_status: _Optional[_Union[GetStatus, _Mapping]] = ..., take_turn: _Optional[_Union[TakeTurn, _Mapping]] = ..., end_turn: _Optional[_Union[EndTurn, _Mapping]] = ...) -> None: ...
 
 class Hello(_message.Message):
     __slots__ = ("version", "group", "database", "cluster_id")
@@ -55,8 +59,10 @@ class Propose(_message.Message):
     def __init__(self, proposal_id: _Optional[bytes] = ..., command: _Optional[bytes] = ..., want_keys: _Optional[_Mapping[str, int]] = ...) -> None: ...
 
 class Refresh(_message.Message):
-    __slots__ = ()
-    def __init__(self) -> None: ...
+    __slots__ = ("by_entry",)
+    BY_ENTRY_FIELD_NUMBER: _ClassVar[int]
+    by_entry: bool
+    def __init__(self, by_entry: bool = ...) -> None: ...
 
 class LeaseKeys(_message.Message):
     __slots__ = ("table", "count")
@@ -70,8 +76,22 @@ class GetStatus(_message.Message):
     __slots__ = ()
     def __init__(self) -> None: ...
 
+class TakeTurn(_message.Message):
+    __slots__ = ("proposal_id", "longest_ms")
+    PROPOSAL_ID_FIELD_NUMBER: _ClassVar[int]
+    LONGEST_MS_FIELD_NUMBER: _ClassVar[int]
+    proposal_id: bytes
+    longest_ms: int
+    def __init__(self, proposal_id: _Optional[bytes] = ..., longest_ms: _Optional[int] = ...) -> None: ...
+
+class EndTurn(_message.Message):
+    __slots__ = ("proposal_id",)
+    PROPOSAL_ID_FIELD_NUMBER: _ClassVar[int]
+    proposal_id: bytes
+    def __init__(self, proposal_id: _Optional[bytes] = ...) -> None: ...
+
 class Answer(_message.Message):
-    __slots__ = ("sequence", "cluster_time_ms", "welcome", "outcome", "refreshed", "keys", "status", "refusal")
+    __slots__ = ("sequence", "cluster_time_ms", "welcome", "outcome", "refreshed", "keys", "status", "refusal", "turn")
     SEQUENCE_FIELD_NUMBER: _ClassVar[int]
     CLUSTER_TIME_MS_FIELD_NUMBER: _ClassVar[int]
     WELCOME_FIELD_NUMBER: _ClassVar[int]
@@ -80,6 +100,7 @@ class Answer(_message.Message):
     KEYS_FIELD_NUMBER: _ClassVar[int]
     STATUS_FIELD_NUMBER: _ClassVar[int]
     REFUSAL_FIELD_NUMBER: _ClassVar[int]
+    TURN_FIELD_NUMBER: _ClassVar[int]
     sequence: int
     cluster_time_ms: int
     welcome: Welcome
@@ -88,7 +109,8 @@ class Answer(_message.Message):
     keys: Keys
     status: Status
     refusal: Refusal
-    def __init__(self, sequence: _Optional[int] = ..., cluster_time_ms: _Optional[int] = ..., welcome: _Optional[_Union[Welcome, _Mapping]] = ..., outcome: _Optional[_Union[Outcome, _Mapping]] = ..., refreshed: _Optional[_Union[Refreshed, _Mapping]] = ..., keys: _Optional[_Union[Keys, _Mapping]] = ..., status: _Optional[_Union[Status, _Mapping]] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ...) -> None: ...
+    turn: TurnState
+    def __init__(self, sequence: _Optional[int] = ..., cluster_time_ms: _Optional[int] = ..., welcome: _Optional[_Union[Welcome, _Mapping]] = ..., outcome: _Optional[_Union[Outcome, _Mapping]] = ..., refreshed: _Optional[_Union[Refreshed, _Mapping]] = ..., keys: _Optional[_Union[Keys, _Mapping]] = ..., status: _Optional[_Union[Status, _Mapping]] = ..., refusal: _Optional[_Union[Refusal, _Mapping]] = ..., turn: _Optional[_Union[TurnState, _Mapping]] = ...) -> None: ...
 
 class Welcome(_message.Message):
     __slots__ = ("cluster_id", "node_id", "transaction_bytes_max")
@@ -144,6 +166,12 @@ class Status(_message.Message):
     JSON_FIELD_NUMBER: _ClassVar[int]
     json: str
     def __init__(self, json: _Optional[str] = ...) -> None: ...
+
+class TurnState(_message.Message):
+    __slots__ = ("begun",)
+    BEGUN_FIELD_NUMBER: _ClassVar[int]
+    begun: bool
+    def __init__(self, begun: bool = ...) -> None: ...
 
 class Refusal(_message.Message):
     __slots__ = ("reason", "message")

@@ -11,6 +11,7 @@ import json
 import random
 import threading
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from raftdjango.applier import OUTCOME_GRACE_MS
@@ -19,7 +20,12 @@ from raftdjango.client.absence import GRACE_S, Absence
 from raftdjango.client.local_database import local_outcome, local_state
 from raftdjango.client.stream import ConnectionLost, Stream
 from raftdjango.conf import database_path, get_settings, group_of
-from raftdjango.exceptions import ClusterUnavailable, CommitUncertain, TransactionTooLarge
+from raftdjango.exceptions import (
+    ClusterUnavailable,
+    CommitUncertain,
+    ReplicationError,
+    TransactionTooLarge,
+)
 from raftdjango.writeset import VerdictKind, decode_command, decode_verdict
 
 if TYPE_CHECKING:
@@ -33,6 +39,8 @@ RECONNECT_S_MIN = 0.01
 RECONNECT_S_MAX = 0.5
 ANSWER_GRACE_S = 1.0
 """The node answers at the deadline; so much longer the client waits for that answer."""
+END_TURN_S = 0.5
+"""For giving an exclusive turn back; it ends by itself soon after."""
 
 Reason = channel_pb2.Refusal
 
@@ -109,8 +117,12 @@ class SocketClient:
 
     def refresh(self, *, timeout_s: float) -> int:
         """See `NodeClient.refresh`."""
+        return self._refresh(timeout_s)
+
+    def _refresh(self, timeout_s: float, *, by_entry: bool = False) -> int:
         request = channel_pb2.Request()
         request.refresh.SetInParent()
+        request.refresh.by_entry = by_entry
         return self._ask_read(request, timeout_s).refreshed.applied_index
 
     def lease_keys(self, table: str, count: int, *, timeout_s: float) -> range:
@@ -120,6 +132,23 @@ class SocketClient:
         request.lease_keys.count = count
         block = self._ask_read(request, timeout_s).keys.range
         return range(block.first, block.first + block.count)
+
+    def take_turn(self, proposal_id: bytes, *, timeout_s: float, longest_s: float = 0) -> bool:
+        """See `NodeClient.take_turn`."""
+        request = channel_pb2.Request()
+        request.take_turn.proposal_id = proposal_id
+        request.take_turn.longest_ms = int(1000 * longest_s)
+        try:
+            return bool(self._ask_read(request, timeout_s).turn.begun)
+        except ReplicationError:
+            return False  # The block is run all the same, in competition as ever.
+
+    def end_turn(self, proposal_id: bytes) -> None:
+        """See `NodeClient.end_turn`."""
+        request = channel_pb2.Request()
+        request.end_turn.proposal_id = proposal_id
+        with suppress(ReplicationError):
+            self._ask_read(request, END_TURN_S)
 
     def status(self, *, timeout_s: float) -> dict[str, Any]:
         """See `NodeClient.status`."""
@@ -252,7 +281,8 @@ class SocketClient:
         deadline = time.monotonic() + timeout_s
         while (left := deadline - time.monotonic()) > 0:
             try:
-                self.refresh(timeout_s=left)
+                # Only entries move the database's cluster time on, which decides.
+                self._refresh(left, by_entry=True)
             except ClusterUnavailable:
                 return None
             verdict, state = local_outcome(self._database, proposal_id)

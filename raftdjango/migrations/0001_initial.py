@@ -89,6 +89,21 @@ class Migration(migrations.Migration):
             },
         ),
         migrations.CreateModel(
+            name='Change',
+            fields=[
+                ('name', models.TextField(primary_key=True, serialize=False, verbose_name='table')),
+                ('log_index', models.PositiveBigIntegerField(verbose_name='log index')),
+            ],
+            options={
+                'verbose_name': 'last change',
+                'verbose_name_plural': 'last changes',
+                'db_table': 'raftdjango_changes',
+                'abstract': False,
+                'managed': False,
+                'default_permissions': (),
+            },
+        ),
+        migrations.CreateModel(
             name='State',
             fields=[
                 ('id', models.PositiveSmallIntegerField(primary_key=True, serialize=False)),

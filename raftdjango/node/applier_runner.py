@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 from raftcore.types import EntryKind
 from raftdjango.applier import EnvironmentFault, Locked, LogEntry
+from raftdjango.applier.winners import Winners
 from raftdjango.node.limits import (
     APPLY_BATCH_BYTES_MAX,
     APPLY_BATCH_ENTRIES_MAX,
@@ -113,6 +114,7 @@ class ApplierRunner:
         """The last index of which the thread has told the loop."""
         self._ended = False
         """Stopped or failed: nothing more is begun."""
+        self.winners = Winners()
         self._put_bytes = 0
         self._done_bytes = 0
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -315,6 +317,8 @@ class ApplierRunner:
     def _account(self, batch: list[Entry], applied: list[Applied]) -> AppliedBatch:
         self._done_bytes += _size(batch)
         last = batch[-1]
+        for entry, done in zip(batch, applied, strict=True):
+            self.winners.note(entry.index, entry.data, done.verdict)
         cluster_id = self._applier.state.cluster_id or b""
         members = self._members() if self.observe_members and cluster_id else ()
         return AppliedBatch(applied, last.index, last.term, cluster_id, members)

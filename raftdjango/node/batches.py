@@ -14,7 +14,7 @@ from google.protobuf.message import DecodeError
 
 from raftcore.codec import decode_message, encode_message
 from raftcore.errors import Malformed
-from raftcore.messages import AppendEntries
+from raftcore.messages import AppendEntries, ReadIndex, ReadIndexResponse
 from raftdjango.node import peer_pb2 as pb
 from raftdjango.node.peers import Forward
 
@@ -25,24 +25,38 @@ if TYPE_CHECKING:
     from raftdjango.node.peers import PeerItem
     from raftdjango.node.rope import Rope
 
+LATER = (ReadIndex, ReadIndexResponse)
+"""Kinds of core messages that a peer of an earlier release may not know."""
 HEAD_BYTES = 4
 """Of a large batch: the length of the `Batch`."""
 
 
 def make_batch(items: Iterable[PeerItem], *, forming: Nodes = ()) -> pb.Batch:
     """`items` in one message; `forming` says which configuration the sender would form from."""
-    raft, forwards, answers, facts = [], [], [], None
+    raft, later, forwards, answers, turns, facts = [], [], [], [], [], None
     for item in items:
         if isinstance(item, Forward):
             forwards.append(pb.Forward(proposal_id=item.proposal_id, command=item.command))
         elif isinstance(item, pb.ForwardAnswer):
             answers.append(item)
+        elif isinstance(item, pb.Turn):
+            turns.append(item)
         elif isinstance(item, pb.MemberFacts):
             facts = item  # the latest says all
+        elif isinstance(item, LATER):
+            later.append(encode_message(item))
         else:
             raft.append(encode_message(item))
     nodes = [pb.Node(id=node_id, url=url) for node_id, url in forming]
-    return pb.Batch(raft=raft, forwards=forwards, answers=answers, forming=nodes, facts=facts)
+    return pb.Batch(
+        raft=raft,
+        later=later,
+        forwards=forwards,
+        answers=answers,
+        turns=turns,
+        forming=nodes,
+        facts=facts,
+    )
 
 
 def encode_batch(items: Iterable[PeerItem], *, forming: Nodes = ()) -> bytes:
@@ -52,9 +66,10 @@ def encode_batch(items: Iterable[PeerItem], *, forming: Nodes = ()) -> bytes:
 
 def decode_batch(batch: pb.Batch) -> list[PeerItem]:
     """The items of a batch; raises `raftcore.errors.Malformed`."""
-    items: list[PeerItem] = [decode_message(data) for data in batch.raft]
+    items: list[PeerItem] = [decode_message(data) for data in (*batch.raft, *batch.later)]
     items.extend([Forward(each.proposal_id, each.command) for each in batch.forwards])
     items.extend(batch.answers)
+    items.extend(batch.turns)
     if batch.HasField("facts"):
         items.append(batch.facts)
     return items

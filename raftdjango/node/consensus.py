@@ -12,7 +12,7 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
-from raftcore.effects import Apply, Persist, RoleChanged, Send
+from raftcore.effects import Apply, Persist, ReadReady, ReadRefused, RoleChanged, Send
 
 if TYPE_CHECKING:
     import asyncio
@@ -47,6 +47,7 @@ class Consensus:
         flush: Callable[[], None],
         apply: Callable[[tuple[Entry, ...]], None],
         on_role: Callable[[RoleChanged], None],
+        on_reads: Callable[[Sequence[ReadReady | ReadRefused]], None],
         on_failure: Callable[[BaseException], None],
     ) -> None:
         """`flush` has what was sent leave: after it the loop may be held up by the disk."""
@@ -57,6 +58,7 @@ class Consensus:
         self._flush = flush
         self._apply = apply
         self._on_role = on_role
+        self._on_reads = on_reads
         self._on_failure = on_failure
         self._turn_scheduled = False
         self._stopped = False
@@ -115,6 +117,12 @@ class Consensus:
             self._fail(error)
         self.touch()
 
+    def read_index(self) -> int:
+        """Begin a read; `on_reads` is told what became of this number."""
+        number = self.core.read_index(monotonic_ms())
+        self.touch()
+        return number
+
     def _turn(self) -> None:
         self._turn_scheduled = False
         if self._stopped:
@@ -134,6 +142,7 @@ class Consensus:
                 else:
                     self._hold(effect)
         self._flush()
+        reads: list[ReadReady | ReadRefused] = []
         for effect in effects:
             if isinstance(effect, Persist):
                 self._persist(effect)
@@ -141,6 +150,10 @@ class Consensus:
                 self._held_applies.append(effect)
             elif isinstance(effect, RoleChanged):
                 self._on_role(effect)
+            elif isinstance(effect, ReadReady | ReadRefused):
+                reads.append(effect)
+        if reads:
+            self._on_reads(reads)
         self._release_applies()
         self._arm()
 

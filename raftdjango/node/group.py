@@ -12,7 +12,6 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from raftcore.errors import NotLeader, TransferRefused
 from raftcore.messages import AppendEntries
 from raftcore.types import Role
 from raftdjango.node.applier_runner import ApplierRunner
@@ -20,6 +19,8 @@ from raftdjango.node.channel import Channel
 from raftdjango.node.consensus import Consensus, monotonic_ms
 from raftdjango.node.data_dir import with_cluster, write_identity
 from raftdjango.node.formation import Formation
+from raftdjango.node.forwards import Forwards
+from raftdjango.node.handing_over import hand_over, until
 from raftdjango.node.hearsay import Hearsay, tell_members
 from raftdjango.node.intake import Intake, Placement, Refused
 from raftdjango.node.leases import Leases
@@ -27,15 +28,15 @@ from raftdjango.node.limits import (
     APPLY_QUEUE_BYTES_MAX,
     DRAIN_S,
     LOG_QUEUE_BYTES_MAX,
-    TRANSFER_S,
 )
 from raftdjango.node.log_writer import LogWriter
-from raftdjango.node.peer_pb2 import ForwardAnswer, MemberFacts
+from raftdjango.node.peer_pb2 import ForwardAnswer, MemberFacts, Turn
 from raftdjango.node.peers import Forward
 from raftdjango.node.proposals import SWEEP_S, Proposals, Reason, Refusal
-from raftdjango.node.reads import BarrierReads
+from raftdjango.node.reads import BarrierReads, IndexReads
 from raftdjango.node.sessions import WorkerSession
 from raftdjango.node.status import group_status, lock_holder, not_ready_reason
+from raftdjango.node.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -54,16 +55,14 @@ FORM_TICKS = 4
 TELL_TICKS = 20
 """Every so many sweeps the leader tells the others what it knows of all: once a second."""
 
-_RESULTS = {
-    Refused.BUSY: ForwardAnswer.BUSY,
-    Refused.TRANSFERRING: ForwardAnswer.TRANSFERRING,
-    Refused.TOO_LARGE: ForwardAnswer.TOO_LARGE,
-    Refused.NOT_LEADER: ForwardAnswer.NOT_LEADER,
-}
-
 
 class Group:
     """See above.  `on_failure` is called when the node has to stop."""
+
+    proposals: Proposals
+    reads: IndexReads
+    transport: PeerTransport
+    turns: Turns
 
     def __init__(
         self,
@@ -109,6 +108,7 @@ class Group:
             name=f"raft-apply-{self.name}",
             on_foreseen=lambda foreseen: self.proposals.on_foreseen(foreseen),
         )
+        self.winners = self.applier.winners
         self.core = opened.core
         self.consensus = Consensus(
             opened.core,
@@ -118,6 +118,7 @@ class Group:
             flush=lambda: self.transport.flush(),
             apply=self.applier.put,
             on_role=self._on_role,
+            on_reads=lambda outcomes: self.reads.on_outcomes(outcomes),
             on_failure=self._on_core_failure,
         )
         self._intake = Intake(
@@ -125,12 +126,15 @@ class Group:
             command_bytes_max=self.command_bytes_max,
             overloaded=self._is_overloaded,
             now_ms=monotonic_ms,
+            held_back=lambda *proposal: self.turns.queue.holds_back(*proposal),
         )
+        self.turns = Turns(self, call_later=loop.call_later)
+        self.forwards = Forwards(self)
         self.hearsay = Hearsay()
-        self.proposals = Proposals(self, held_up=lambda: lock_holder(self, opened))
-        self.reads = BarrierReads(
-            self.proposals, cluster_time_ms=self.cluster_time_ms, now=self.now
-        )
+        held_up = partial(lock_holder, self, opened)
+        self.proposals = Proposals(self, held_up=held_up)
+        barriers = BarrierReads(self.proposals, cluster_time_ms=self.cluster_time_ms, now=self.now)
+        self.reads = IndexReads(self, barriers, now=self.now, held_up=held_up)
         self.leases = Leases(self.proposals, cluster_time_ms=self.cluster_time_ms, now=self.now)
         self.forming = opened.forming
         self.formation = Formation(
@@ -158,11 +162,13 @@ class Group:
     async def stop(self) -> None:
         """Hand leadership over, let what is under way end, then stop.  Bounded in time."""
         self.stopping = True
-        self.proposals.close(
-            Refusal(Reason.STOPPING, f"Node {self.node_id} is being stopped; nothing was taken.")
+        refusal = Refusal(
+            Reason.STOPPING, f"Node {self.node_id} is being stopped; nothing was taken."
         )
-        await self._hand_over()
-        await self._until(lambda: not len(self.proposals), DRAIN_S)
+        self.proposals.close(refusal)
+        self.reads.close(refusal)
+        await hand_over(self)
+        await until(lambda: not len(self.proposals), DRAIN_S)
         await self.abandon()
 
     async def abandon(self) -> None:
@@ -208,13 +214,23 @@ class Group:
         """What `raftctl status --json` prints."""
         return group_status(self, self._opened)
 
-    # -- as proposals see it -------------------------------------------------------------------
+    # -- as proposals and reads see it ---------------------------------------------------------
+
+    @property
+    def commit_index(self) -> int:
+        """How far is committed, as this node knows."""
+        return self.core.commit_index
+
+    def read_index(self) -> int:
+        """Begin a read of the core's."""
+        return self.consensus.read_index()
 
     def append(self, proposal_id: bytes, command: bytes) -> Placement:
         """Append as the leader."""
         placement = self._intake.append(proposal_id, command)
         if not isinstance(placement, Refused):
             self.consensus.touch()
+            self.turns.queue.appended(proposal_id)
         return placement
 
     def forward(self, to: str, proposal_id: bytes, command: bytes) -> None:
@@ -227,9 +243,11 @@ class Group:
         """Items from a peer."""
         for item in items:
             if isinstance(item, Forward):
-                self._on_forward(sender, item)
+                self.forwards.take(sender, item)
             elif isinstance(item, ForwardAnswer):
                 self._on_forward_answer(item)
+            elif isinstance(item, Turn):
+                self.turns.on_turn(sender, item)
             elif isinstance(item, MemberFacts):
                 self.hearsay.hear(sender, item, monotonic_ms())
             elif not (isinstance(item, AppendEntries) and item.entries and self._is_overloaded()):
@@ -241,20 +259,6 @@ class Group:
         for item in items:
             if isinstance(item, Forward):
                 self.proposals.on_undelivered(item.proposal_id)
-
-    def _on_forward(self, sender: str, item: Forward) -> None:
-        answer = ForwardAnswer(proposal_id=item.proposal_id)
-        placement = (
-            Refused.BUSY
-            if self.stopping and self.role is not Role.LEADER
-            else self.append(item.proposal_id, item.command)
-        )
-        if isinstance(placement, Refused):
-            answer.result = _RESULTS[placement]
-        else:
-            answer.result = ForwardAnswer.ACCEPTED
-            answer.index, answer.term = placement
-        self.transport.send(sender, answer)
 
     def _on_forward_answer(self, item: ForwardAnswer) -> None:
         if item.result == ForwardAnswer.ACCEPTED:
@@ -280,6 +284,8 @@ class Group:
             if applied.proposal_id is not None:
                 self._intake.applied(applied.proposal_id)
         self.proposals.on_applied(batch)
+        if len(self.turns):
+            self.turns.on_applied()
         self.consensus.applied(batch.last_index)
 
     def _on_role(self, change: RoleChanged) -> None:
@@ -294,7 +300,10 @@ class Group:
             change.leader or "none known",
         )
         self._intake.forget()
+        self.turns.on_leader()
+        self.forwards.let_go()
         self.proposals.on_leader()
+        self.reads.on_leader()
         self._lead()
 
     def _on_formed(self, cluster_id: bytes) -> None:
@@ -305,6 +314,7 @@ class Group:
             write_identity(opened.group_dir, opened.identity)
             logger.info("Group %s: cluster %s has formed", self.name, cluster_id.hex())
         self.proposals.open()
+        self.reads.open()
 
     def _on_applier_fault(self, error: BaseException) -> None:
         self.applier_fault = f"{error}" or type(error).__name__
@@ -316,12 +326,12 @@ class Group:
             self.applied_index,
             _sentence(self.applier_fault),
         )
-        self.proposals.fail_all(
-            Refusal(
-                Reason.STOPPED_APPLYING,
-                f"Node {self.node_id} has stopped applying: {self.applier_fault}",
-            )
+        refusal = Refusal(
+            Reason.STOPPED_APPLYING,
+            f"Node {self.node_id} has stopped applying: {self.applier_fault}",
         )
+        self.proposals.fail_all(refusal)
+        self.reads.close(refusal)
 
     def _on_log_failure(self, error: BaseException) -> None:
         self.consensus.stop()
@@ -346,6 +356,10 @@ class Group:
         self._ticker = self._loop.call_later(SWEEP_S, self._tick)
         if len(self.proposals):
             self.proposals.sweep()
+        if len(self.reads):
+            self.reads.sweep()
+        if len(self.turns):
+            self.turns.sweep()
         self._ticks += 1
         if self._ticks % FORM_TICKS == 0 or not self._was_ready:
             self._lead()
@@ -371,27 +385,6 @@ class Group:
         self._was_ready = not reason
         if self._was_ready and not self.first_ready.done():
             self.first_ready.set_result(None)
-
-    async def _hand_over(self) -> None:
-        term = self.term
-        try:
-            self.core.transfer_leadership(None, monotonic_ms())
-        except (NotLeader, TransferRefused):
-            return
-        self.consensus.touch()
-        if await self._until(lambda: self.role is not Role.LEADER, TRANSFER_S):
-            how = "handed over" if self.term > term else "given up: too few others are left"
-            logger.info("Group %s: leadership was %s", self.name, how)
-        else:
-            logger.warning("Group %s: nobody took leadership over in time.", self.name)
-
-    async def _until(self, condition: Callable[[], bool], timeout_s: float) -> bool:
-        deadline = self.now() + timeout_s
-        while not condition():
-            if self.now() >= deadline:
-                return False
-            await asyncio.sleep(0.01)
-        return True
 
 
 def _sentence(what: object) -> str:

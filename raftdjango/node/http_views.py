@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from django.db import close_old_connections
 from django.urls import Resolver404, get_resolver
 
+from raftdjango.consistency import local
 from raftdjango.node.calls import CONTENT_TYPE
 from raftdjango.node.http_request import Answer, NodeRequest, Problem, split_target
 from raftdjango.node.links import Exchange
@@ -222,6 +223,8 @@ def _failed(error: BaseException) -> Answer:
 def _call_cold(view: Any, request: NodeRequest, kwargs: dict[str, Any]) -> Answer:
     close_old_connections()
     try:
-        return _rendered(view(request, **kwargs))
+        # Who looks after a cluster that has no majority has to be let in to do so.
+        with local():
+            return _rendered(view(request, **kwargs))
     finally:
         close_old_connections()

@@ -28,6 +28,8 @@ class Refused(Enum):
     TRANSFERRING = "transferring"
     TOO_LARGE = "too large"
     NOT_LEADER = "not leader"
+    HELD = "held"
+    """Until an exclusive turn is over; nobody else is told."""
 
 
 Placement = tuple[int, int] | Refused
@@ -50,12 +52,17 @@ class Intake:
         command_bytes_max: int,
         overloaded: Callable[[], bool],
         now_ms: Callable[[], int],
+        held_back: Callable[[bytes, bytes], bool] = lambda proposal_id, command: False,
     ) -> None:
-        """`overloaded()`: whether a queue behind the log is full."""
+        """`overloaded()`: whether a queue behind the log is full.
+
+        `held_back(proposal_id, command)`: whether it must wait for the end of somebody's turn.
+        """
         self._core = core
         self._command_bytes_max = command_bytes_max
         self._overloaded = overloaded
         self._now_ms = now_ms
+        self._held_back = held_back
         self._recent: dict[bytes, tuple[int, int]] = {}
 
     def append(self, proposal_id: bytes, command: bytes) -> Placement:
@@ -64,6 +71,8 @@ class Intake:
             return recent
         if len(command) > self._command_bytes_max or len(proposal_id) > PROPOSAL_ID_BYTES_MAX:
             return Refused.TOO_LARGE
+        if self._held_back(proposal_id, command):
+            return Refused.HELD
         if self._overloaded():
             return Refused.BUSY
         try:

@@ -35,6 +35,12 @@ KEY_TABLES_MAX = 4096
 """Tables with a lease of their own."""
 REFRESHES_MAX = 8192
 """Waiters for a read index; they share rounds, so each costs a callback only."""
+TURNS_WAITING_MAX = 1024
+"""Blocks that wait for an exclusive turn, at the leader and on each node; more are not let in."""
+HELD_FORWARDS_MAX = 4096
+"""Other nodes' proposals that a leader keeps until a turn is over; beyond it, it answers busy."""
+HELD_BYTES_MAX = 64 * 1024 * 1024
+"""Bytes of those."""
 TRANSFER_S = 2.0
 """How long a clean stop waits for another node to take over leadership."""
 DRAIN_S = 2.0

@@ -28,6 +28,8 @@ from raftcore.messages import (
     HeartbeatResponse,
     PreVote,
     PreVoteResponse,
+    ReadIndex,
+    ReadIndexResponse,
     RequestVote,
     RequestVoteResponse,
     TimeoutNow,
@@ -56,6 +58,8 @@ CONTROL = (
     RequestVote,
     RequestVoteResponse,
     TimeoutNow,
+    ReadIndex,
+    ReadIndexResponse,
     MemberFacts,
 )
 CONTROL_ITEMS_MAX = 64

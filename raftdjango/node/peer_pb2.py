@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1araftdjango/node/peer.proto\x12\x0fraftdjango.peer\"\x84\x02\n\x05\x42\x61tch\x12\x0c\n\x04raft\x18\x01 \x03(\x0c\x12*\n\x08\x66orwards\x18\x02 \x03(\x0b\x32\x18.raftdjango.peer.Forward\x12/\n\x07\x61nswers\x18\x03 \x03(\x0b\x32\x1e.raftdjango.peer.ForwardAnswer\x12+\n\x08\x66ragment\x18\x04 \x01(\x0b\x32\x19.raftdjango.peer.Fragment\x12&\n\x07\x66orming\x18\x05 \x03(\x0b\x32\x15.raftdjango.peer.Node\x12+\n\x05\x66\x61\x63ts\x18\x06 \x01(\x0b\x32\x1c.raftdjango.peer.MemberFacts\x12\x0e\n\x06\x62\x65hind\x18\x07 \x03(\x04\"\x1f\n\x04Node\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0b\n\x03url\x18\x02 \x01(\t\"/\n\x07\x46orward\x12\x13\n\x0bproposal_id\x18\x01 \x01(\x0c\x12\x0f\n\x07\x63ommand\x18\x02 \x01(\x0c\"\xdc\x01\n\rForwardAnswer\x12\x13\n\x0bproposal_id\x18\x01 \x01(\x0c\x12\x35\n\x06result\x18\x02 \x01(\x0e\x32%.raftdjango.peer.ForwardAnswer.Result\x12\x0c\n\x04term\x18\x03 \x01(\x04\x12\r\n\x05index\x18\x04 \x01(\x04\"b\n\x06Result\x12\x0f\n\x0bUNSPECIFIED\x10\x00\x12\x0c\n\x08\x41\x43\x43\x45PTED\x10\x01\x12\x08\n\x04\x42USY\x10\x02\x12\x10\n\x0cTRANSFERRING\x10\x03\x12\r\n\tTOO_LARGE\x10\x04\x12\x0e\n\nNOT_LEADER\x10\x05\"]\n\x0bMemberFacts\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x12\n\nlast_index\x18\x02 \x01(\x04\x12,\n\x07members\x18\x03 \x03(\x0b\x32\x1b.raftdjango.peer.MemberFact\"_\n\nMemberFact\x12\n\n\x02id\x18\x01 \x01(\t\x12\x13\n\x0bmatch_index\x18\x02 \x01(\x04\x12\x1c\n\x0flast_contact_ms\x18\x03 \x01(\x04H\x00\x88\x01\x01\x42\x12\n\x10_last_contact_ms\"X\n\x08\x46ragment\x12\x0e\n\x06\x64igest\x18\x01 \x01(\x0c\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x0c\n\x04size\x18\x03 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\x12\x10\n\x08received\x18\x05 \x01(\x04\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1araftdjango/node/peer.proto\x12\x0fraftdjango.peer\"\xb9\x02\n\x05\x42\x61tch\x12\x0c\n\x04raft\x18\x01 \x03(\x0c\x12*\n\x08\x66orwards\x18\x02 \x03(\x0b\x32\x18.raftdjango.peer.Forward\x12/\n\x07\x61nswers\x18\x03 \x03(\x0b\x32\x1e.raftdjango.peer.ForwardAnswer\x12+\n\x08\x66ragment\x18\x04 \x01(\x0b\x32\x19.raftdjango.peer.Fragment\x12&\n\x07\x66orming\x18\x05 \x03(\x0b\x32\x15.raftdjango.peer.Node\x12+\n\x05\x66\x61\x63ts\x18\x06 \x01(\x0b\x32\x1c.raftdjango.peer.MemberFacts\x12\x0e\n\x06\x62\x65hind\x18\x07 \x03(\x04\x12\r\n\x05later\x18\x08 \x03(\x0c\x12$\n\x05turns\x18\t \x03(\x0b\x32\x15.raftdjango.peer.Turn\"\x1f\n\x04Node\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0b\n\x03url\x18\x02 \x01(\t\"/\n\x07\x46orward\x12\x13\n\x0bproposal_id\x18\x01 \x01(\x0c\x12\x0f\n\x07\x63ommand\x18\x02 \x01(\x0c\"\xdc\x01\n\rForwardAnswer\x12\x13\n\x0bproposal_id\x18\x01 \x01(\x0c\x12\x35\n\x06result\x18\x02 \x01(\x0e\x32%.raftdjango.peer.ForwardAnswer.Result\x12\x0c\n\x04term\x18\x03 \x01(\x04\x12\r\n\x05index\x18\x04 \x01(\x04\"b\n\x06Result\x12\x0f\n\x0bUNSPECIFIED\x10\x00\x12\x0c\n\x08\x41\x43\x43\x45PTED\x10\x01\x12\x08\n\x04\x42USY\x10\x02\x12\x10\n\x0cTRANSFERRING\x10\x03\x12\r\n\tTOO_LARGE\x10\x04\x12\x0e\n\nNOT_LEADER\x10\x05\"\xa5\x01\n\x04Turn\x12\r\n\x05token\x18\x01 \x01(\x0c\x12(\n\x04kind\x18\x02 \x01(\x0e\x32\x1a.raftdjango.peer.Turn.Kind\x12\r\n\x05index\x18\x03 \x01(\x04\x12\x12\n\nlongest_ms\x18\x04 \x01(\r\"A\n\x04Kind\x12\x0f\n\x0bUNSPECIFIED\x10\x00\x12\x08\n\x04TAKE\x10\x01\x12\x0b\n\x07GRANTED\x10\x02\x12\x08\n\x04HOLD\x10\x03\x12\x07\n\x03\x45ND\x10\x04\"]\n\x0bMemberFacts\x12\x0c\n\x04term\x18\x01 \x01(\x04\x12\x12\n\nlast_index\x18\x02 \x01(\x04\x12,\n\x07members\x18\x03 \x03(\x0b\x32\x1b.raftdjango.peer.MemberFact\"_\n\nMemberFact\x12\n\n\x02id\x18\x01 \x01(\t\x12\x13\n\x0bmatch_index\x18\x02 \x01(\x04\x12\x1c\n\x0flast_contact_ms\x18\x03 \x01(\x04H\x00\x88\x01\x01\x42\x12\n\x10_last_contact_ms\"X\n\x08\x46ragment\x12\x0e\n\x06\x64igest\x18\x01 \x01(\x0c\x12\x0e\n\x06offset\x18\x02 \x01(\x04\x12\x0c\n\x04size\x18\x03 \x01(\x04\x12\x0c\n\x04\x64\x61ta\x18\x04 \x01(\x0c\x12\x10\n\x08received\x18\x05 \x01(\x04\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -32,19 +32,23 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'raftdjango.node.peer_pb2', 
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_BATCH']._serialized_start=48
-  _globals['_BATCH']._serialized_end=308
-  _globals['_NODE']._serialized_start=310
-  _globals['_NODE']._serialized_end=341
-  _globals['_FORWARD']._serialized_start=343
-  _globals['_FORWARD']._serialized_end=390
-  _globals['_FORWARDANSWER']._serialized_start=393
-  _globals['_FORWARDANSWER']._serialized_end=613
-  _globals['_FORWARDANSWER_RESULT']._serialized_start=515
-  _globals['_FORWARDANSWER_RESULT']._serialized_end=613
-  _globals['_MEMBERFACTS']._serialized_start=615
-  _globals['_MEMBERFACTS']._serialized_end=708
-  _globals['_MEMBERFACT']._serialized_start=710
-  _globals['_MEMBERFACT']._serialized_end=805
-  _globals['_FRAGMENT']._serialized_start=807
-  _globals['_FRAGMENT']._serialized_end=895
+  _globals['_BATCH']._serialized_end=361
+  _globals['_NODE']._serialized_start=363
+  _globals['_NODE']._serialized_end=394
+  _globals['_FORWARD']._serialized_start=396
+  _globals['_FORWARD']._serialized_end=443
+  _globals['_FORWARDANSWER']._serialized_start=446
+  _globals['_FORWARDANSWER']._serialized_end=666
+  _globals['_FORWARDANSWER_RESULT']._serialized_start=568
+  _globals['_FORWARDANSWER_RESULT']._serialized_end=666
+  _globals['_TURN']._serialized_start=669
+  _globals['_TURN']._serialized_end=834
+  _globals['_TURN_KIND']._serialized_start=769
+  _globals['_TURN_KIND']._serialized_end=834
+  _globals['_MEMBERFACTS']._serialized_start=836
+  _globals['_MEMBERFACTS']._serialized_end=929
+  _globals['_MEMBERFACT']._serialized_start=931
+  _globals['_MEMBERFACT']._serialized_end=1026
+  _globals['_FRAGMENT']._serialized_start=1028
+  _globals['_FRAGMENT']._serialized_end=1116
 # @@protoc_insertion_point(module_scope)

@@ -8,7 +8,7 @@ from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
 DESCRIPTOR: _descriptor.FileDescriptor
 
 class Batch(_message.Message):
-    __slots__ = ("raft", "forwards", "answers", "fragment", "forming", "facts", "behind")
+    __slots__ = ("raft", "forwards", "answers", "fragment", "forming", "facts", "behind", "later", "turns")
     RAFT_FIELD_NUMBER: _ClassVar[int]
     FORWARDS_FIELD_NUMBER: _ClassVar[int]
     ANSWERS_FIELD_NUMBER: _ClassVar[int]
@@ -16,6 +16,8 @@ class Batch(_message.Message):
     FORMING_FIELD_NUMBER: _ClassVar[int]
     FACTS_FIELD_NUMBER: _ClassVar[int]
     BEHIND_FIELD_NUMBER: _ClassVar[int]
+    LATER_FIELD_NUMBER: _ClassVar[int]
+    TURNS_FIELD_NUMBER: _ClassVar[int]
     raft: _containers.RepeatedScalarFieldContainer[bytes]
     forwards: _containers.RepeatedCompositeFieldContainer[Forward]
     answers: _containers.RepeatedCompositeFieldContainer[ForwardAnswer]
@@ -23,7 +25,9 @@ class Batch(_message.Message):
     forming: _containers.RepeatedCompositeFieldContainer[Node]
     facts: MemberFacts
     behind: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, raft: _Optional[_Iterable[bytes]] = ..., forwards: _Optional[_Iterable[_Union[Forward, _Mapping]]] = ..., answers: _Optional[_Iterable[_Union[ForwardAnswer, _Mapping]]] = ..., fragment: _Optional[_Union[Fragment, _Mapping]] = ..., forming: _Optional[_Iterable[_Union[Node, _Mapping]]] = ..., facts: _Optional[_Union[MemberFacts, _Mapping]] = ..., behind: _Optional[_Iterable[int]] = ...) -> None: ...
+    later: _containers.RepeatedScalarFieldContainer[bytes]
+    turns: _containers.RepeatedCompositeFieldContainer[Turn]
+    def __init__(self, raft: _Optional[_Iterable[bytes]] = ..., forwards: _Optional[_Iterable[_Union[Forward, _Mapping]]] = ..., answers: _Optional[_Iterable[_Union[ForwardAnswer, _Mapping]]] = ..., fragment: _Optional[_Union[Fragment, _Mapping]] = ..., forming: _Optional[_Iterable[_Union[Node, _Mapping]]] = ..., facts: _Optional[_Union[MemberFacts, _Mapping]] = ..., behind: _Optional[_Iterable[int]] = ..., later: _Optional[_Iterable[bytes]] = ..., turns: _Optional[_Iterable[_Union[Turn, _Mapping]]] = ...) -> None: ...
 
 class Node(_message.Message):
     __slots__ = ("id", "url")
@@ -66,6 +70,30 @@ class ForwardAnswer(_message.Message):
     term: int
     index: int
     def __init__(self, proposal_id: _Optional[bytes] = ..., result: _Optional[_Union[ForwardAnswer.Result, str]] = ..., term: _Optional[int] = ..., index: _Optional[int] = ...) -> None: ...
+
+class Turn(_message.Message):
+    __slots__ = ("token", "kind", "index", "longest_ms")
+    class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        UNSPECIFIED: _ClassVar[Turn.Kind]
+        TAKE: _ClassVar[Turn.Kind]
+        GRANTED: _ClassVar[Turn.Kind]
+        HOLD: _ClassVar[Turn.Kind]
+        END: _ClassVar[Turn.Kind]
+    UNSPECIFIED: Turn.Kind
+    TAKE: Turn.Kind
+    GRANTED: Turn.Kind
+    HOLD: Turn.Kind
+    END: Turn.Kind
+    TOKEN_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    INDEX_FIELD_NUMBER: _ClassVar[int]
+    LONGEST_MS_FIELD_NUMBER: _ClassVar[int]
+    token: bytes
+    kind: Turn.Kind
+    index: int
+    longest_ms: int
+    def __init__(self, token: _Optional[bytes] = ..., kind: _Optional[_Union[Turn.Kind, str]] = ..., index: _Optional[int] = ..., longest_ms: _Optional[int] = ...) -> None: ...
 
 class MemberFacts(_message.Message):
     __slots__ = ("term", "last_index", "members")

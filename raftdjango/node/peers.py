@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
     from raftcore.messages import Message
     from raftcore.types import NodeId
-    from raftdjango.node.peer_pb2 import ForwardAnswer, MemberFacts
+    from raftdjango.node.peer_pb2 import ForwardAnswer, MemberFacts, Turn
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,7 +22,7 @@ class Forward:
 
 
 if TYPE_CHECKING:
-    PeerItem = Message | Forward | ForwardAnswer | MemberFacts
+    PeerItem = Message | Forward | ForwardAnswer | MemberFacts | Turn
 
 
 class PeerTransport(Protocol):

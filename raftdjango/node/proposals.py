@@ -242,6 +242,8 @@ class Proposals:
         """End what is past its deadline, send again what is due."""
         now = self._now()
         for waiting in list(self._waiting.values()):
+            if waiting.proposal_id not in self._waiting:
+                continue  # Placing one may end an exclusive turn, and so place and settle others.
             if now >= waiting.deadline:
                 self._settle(waiting, self._expired(waiting))
             elif now >= waiting.retry_at and not self._is_placed(waiting):
@@ -250,7 +252,8 @@ class Proposals:
     def place_unsent(self) -> None:
         """Send what nobody has."""
         for waiting in [w for w in self._waiting.values() if not w.term]:
-            self._place(waiting)
+            if not waiting.term and waiting.proposal_id in self._waiting:  # See `sweep`.
+                self._place(waiting)
 
     def fail_all(self, refusal: Refusal) -> None:
         """The applier stopped: nothing here will ever be met by it."""
@@ -287,7 +290,9 @@ class Proposals:
             self._settle(waiting, _too_large(waiting.command))
         elif isinstance(placement, Refused):
             waiting.term = waiting.index = 0
-            waiting.retry_at = self._now() + self._jitter(BUSY_RETRY_S)
+            # At the end of an exclusive turn all that nobody has is placed.
+            patience = ANSWER_RETRY_S if placement is Refused.HELD else BUSY_RETRY_S
+            waiting.retry_at = self._now() + self._jitter(patience)
         else:
             waiting.left = True
             waiting.index, waiting.term = placement

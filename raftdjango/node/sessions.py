@@ -19,11 +19,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from raftdjango.applier import Applied
+    from raftdjango.applier.winners import Winners
     from raftdjango.node.channel import Connection
     from raftdjango.node.frames import Taken
     from raftdjango.node.leases import Leases
     from raftdjango.node.proposals import Proposals
     from raftdjango.node.reads import Reads
+    from raftdjango.node.turns import Turns
 
 CHANNEL_VERSION = 1
 WAIT_S_MAX = 3600.0
@@ -39,6 +41,8 @@ class Served(Protocol):
     command_bytes_max: int
     proposals: Proposals
     leases: Leases
+    turns: Turns
+    winners: Winners
 
     @property
     def reads(self) -> Reads: ...
@@ -64,6 +68,8 @@ class WorkerSession:
         self._connection: Connection | None = connection
         self._welcome = False
         self._unanswered = 0
+        self._turns: set[bytes] = set()
+        """Wanted or had by this worker: they end with it."""
 
     def request(self, taken: Taken) -> None:
         """Take one request."""
@@ -89,6 +95,9 @@ class WorkerSession:
     def closed(self) -> None:
         """The worker is gone."""
         self._connection = None
+        for token in self._turns:
+            self._group.turns.end(token)
+        self._turns.clear()
 
     def _hello(self, sequence: int, hello: channel_pb2.Hello) -> None:
         group, connection = self._group, self._connection
@@ -136,6 +145,9 @@ class WorkerSession:
         wanted = dict(propose.want_keys)
 
         def settled(end: Applied | Refusal) -> None:
+            if propose.proposal_id in self._turns:
+                self._turns.discard(propose.proposal_id)
+                self._group.turns.end(propose.proposal_id)
             if isinstance(end, Refusal):
                 self._refuse(sequence, end)
             else:
@@ -156,7 +168,8 @@ class WorkerSession:
         outcome.verdict = encode_verdict(verdict)
         outcome.log_index = applied.index
         if verdict.kind is not VerdictKind.APPLIED:
-            outcome.winner_index = group.applied_index
+            won = group.winners.find(applied.index, verdict)
+            outcome.winner_index = won or group.applied_index
         for table, count in wanted.items():
             if block := group.leases.take(table, count):
                 outcome.keys[table].first = block.start
@@ -174,7 +187,8 @@ class WorkerSession:
             answer.refreshed.applied_index = end
             self._send(answer)
 
-        self._group.reads.refresh(deadline=deadline, refreshed=refreshed)
+        by_entry = taken.request.refresh.by_entry
+        self._group.reads.refresh(deadline=deadline, refreshed=refreshed, by_entry=by_entry)
 
     def _lease_keys(self, taken: Taken, deadline: float) -> None:
         sequence = taken.request.sequence
@@ -190,6 +204,30 @@ class WorkerSession:
 
         lease = taken.request.lease_keys
         self._group.leases.lease(lease.table, lease.count, deadline=deadline, given=given)
+
+    def _take_turn(self, taken: Taken, deadline: float) -> None:
+        sequence, token = taken.request.sequence, taken.request.take_turn.proposal_id
+
+        def told(refusal: Refusal | None) -> None:
+            if refusal is not None:
+                self._turns.discard(token)
+                self._refuse(sequence, refusal)
+                return
+            answer = self._answer(sequence)
+            answer.turn.begun = True
+            self._send(answer)
+
+        self._turns.add(token)
+        longest_s = taken.request.take_turn.longest_ms / 1000
+        self._group.turns.take(token, deadline=deadline, told=told, longest_s=longest_s)
+
+    def _end_turn(self, taken: Taken, deadline: float) -> None:
+        token = taken.request.end_turn.proposal_id
+        self._turns.discard(token)
+        self._group.turns.end(token)
+        answer = self._answer(taken.request.sequence)
+        answer.turn.begun = False
+        self._send(answer)
 
     def _get_status(self, taken: Taken, deadline: float) -> None:
         answer = self._answer(taken.request.sequence)
@@ -215,6 +253,8 @@ class WorkerSession:
         "refresh": _refresh,
         "lease_keys": _lease_keys,
         "get_status": _get_status,
+        "take_turn": _take_turn,
+        "end_turn": _end_turn,
     }
 
 

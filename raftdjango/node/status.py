@@ -131,9 +131,17 @@ def group_status(group: Group, opened: OpenedGroup) -> dict[str, Any]:
         "queues": {
             "proposals": len(group.proposals),
             "proposal_bytes": group.proposals.waiting_bytes,
+            "reads": len(group.reads),
             "log_bytes": group.log.pending_bytes,
             "apply_bytes": group.applier.pending_bytes,
             "connections": len(group.channel),
+        },
+        "turns": {
+            "holder": group.turns.queue.holder,
+            "waiting": len(group.turns.queue),
+            "held": len(group.forwards),
+            "granted": group.turns.queue.granted,
+            "timed_out": group.turns.queue.timed_out,
         },
         "write_lock_holder": lock_holder(group, opened) or None,
     }

@@ -18,7 +18,7 @@ from raftdjango.node.calls import Peer
 from raftdjango.node.forming import PeerRefused
 from raftdjango.node.fragments import PARTIAL_MAX, FragmentRefused
 from raftdjango.node.links import Link
-from raftdjango.node.peer_pb2 import Batch, ForwardAnswer, Fragment, MemberFacts
+from raftdjango.node.peer_pb2 import Batch, ForwardAnswer, Fragment, MemberFacts, Turn
 from raftdjango.node.peers import Forward
 from raftdjango.node.signing import Signer
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("raftdjango.node")
 
-NOT_RAFT = (Forward, ForwardAnswer, MemberFacts)
+NOT_RAFT = (Forward, ForwardAnswer, MemberFacts, Turn)
 """Items that lead nobody: `Forming` judges messages of the core only."""
 
 

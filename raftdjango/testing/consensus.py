@@ -14,6 +14,7 @@ import os
 import threading
 import time
 import weakref
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -21,17 +22,20 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from django.db.backends.utils import strip_quotes
 
 from raftdjango.applier import Applier, LogEntry, expected_digest, open_database
+from raftdjango.applier.winners import Winners
 from raftdjango.backends.sqlite3.tables import quote
 from raftdjango.client import Outcome
 from raftdjango.exceptions import ClusterUnavailable
+from raftdjango.testing import faults
 from raftdjango.writeset import WriteSet, decode_command, encode_command
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from raftdjango.backends.sqlite3.base import DatabaseWrapper
 
+TURN_S_MAX = 2.0
 TRANSACTION_BYTES_MAX = 64 * 1024 * 1024
 FOREIGN_KEY_FAILED = "FOREIGN KEY constraint failed"
 APPLIED_INDEX_SQL = "SELECT applied_index FROM main.raftdjango_state"
@@ -78,6 +82,10 @@ class Consensus:
         self.path = path
         self.lock = threading.Lock()
         self.leases = Leases()
+        self.winners = Winners()
+        self.turn: bytes | None = None
+        """The proposal id that has an exclusive turn."""
+        self.turn_over = threading.Condition()
         self.connection = open_database(path)
         self.applier = Applier(self.connection, patience_s=30.0)
         self.applier.prepare()
@@ -133,7 +141,33 @@ class Consensus:
             entry = LogEntry(index, 1, self.time_ms(), command)
             (applied,) = self.applier.apply_batch([entry])
         assert applied.verdict is not None
-        return Outcome(applied.verdict, index, winner_index=index)
+        self.winners.note(index, command, applied.verdict)
+        won = self.winners.find(index, applied.verdict)
+        return Outcome(applied.verdict, index, winner_index=won or index)
+
+    @contextmanager
+    def in_turn(self, proposal_id: bytes) -> Iterator[None]:
+        """Wait for the end of another proposal's turn; this one's ends with it."""
+        with self.turn_over:
+            self.turn_over.wait_for(lambda: self.turn in (None, proposal_id), TURN_S_MAX)
+        try:
+            yield
+        finally:
+            self.end_turn(proposal_id)
+
+    def take_turn(self, proposal_id: bytes, timeout_s: float) -> bool:
+        """Wait until nobody has a turn, and take it."""
+        with self.turn_over:
+            if free := self.turn_over.wait_for(lambda: self.turn is None, timeout_s):
+                self.turn = proposal_id
+            return free
+
+    def end_turn(self, proposal_id: bytes) -> None:
+        """Give a turn back."""
+        with self.turn_over:
+            if self.turn == proposal_id:
+                self.turn = None
+                self.turn_over.notify_all()
 
 
 def _absolute(path: str) -> str:
@@ -199,7 +233,13 @@ class InProcessClient:
         captured_at, self._captured_at = self._captured_at, None
         consensus = self.consensus
         try:
-            return consensus.propose(command, captured_at)
+            with consensus.in_turn(proposal_id):
+                return faults.pass_on(
+                    self.wrapper.alias,
+                    command,
+                    lambda: consensus.applier.state.applied_index,
+                    lambda: consensus.propose(command, captured_at),
+                )
         finally:
             consensus.leases.used()
 
@@ -230,6 +270,14 @@ class InProcessClient:
             last = max(last, int(row[0] or 0) if row else 0)
         return last
 
+    def take_turn(self, proposal_id: bytes, *, timeout_s: float, longest_s: float = 0) -> bool:
+        """See `raftdjango.client.NodeClient.take_turn`."""
+        return self.consensus.take_turn(proposal_id, timeout_s)
+
+    def end_turn(self, proposal_id: bytes) -> None:
+        """See `raftdjango.client.NodeClient.end_turn`."""
+        self.consensus.end_turn(proposal_id)
+
     def status(self, *, timeout_s: float) -> dict[str, Any]:
         """As a cluster of one."""
         index = self.refresh(timeout_s=timeout_s)
@@ -253,6 +301,14 @@ class InProcessClient:
 
     def propose_nested(self, connection: sqlite3.Connection, command: bytes) -> Outcome:
         """Apply inside the transaction of a test case, on its own connection."""
+        return faults.pass_on(
+            self.wrapper.alias,
+            command,
+            lambda: int(connection.execute(APPLIED_INDEX_SQL).fetchone()[0]),
+            lambda: self._apply_nested(connection, command),
+        )
+
+    def _apply_nested(self, connection: sqlite3.Connection, command: bytes) -> Outcome:
         self._captured_at = None
         if self._nested is None or self._nested[0] is not connection:
             pinning = self.wrapper.replication.capture.pinning

@@ -10,16 +10,20 @@ import functools
 import inspect
 import random
 import time
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, NoReturn, ParamSpec, TypeVar, overload
 
 from asgiref.sync import iscoroutinefunction
 from django.db import DEFAULT_DB_ALIAS, connections, transaction
 
 from raftdjango.exceptions import TransactionConflict
+from raftdjango.transaction.exclusive import EXCLUSIVE_AFTER, in_turn
+from raftdjango.transaction.serializable import serializable
 from raftdjango.transaction.waiting import wait_applied
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
     from django.db.backends.base.base import BaseDatabaseWrapper
 
@@ -37,34 +41,55 @@ WINNER_WAIT_S_MAX = 5.0
 def atomic_retry(using: Callable[P, R], /) -> Callable[P, R]: ...
 @overload
 def atomic_retry(
-    using: str | None = None, *, attempts: int = ATTEMPTS, durable: bool = True
+    using: str | None = None,
+    *,
+    attempts: int = ATTEMPTS,
+    exclusive_after: int | None = EXCLUSIVE_AFTER,
+    durable: bool = True,
+    serializable: bool = False,
 ) -> Retry: ...
 def atomic_retry(
     using: Callable[..., Any] | str | None = None,
     *,
     attempts: int = ATTEMPTS,
+    exclusive_after: int | None = EXCLUSIVE_AFTER,
     durable: bool = True,
+    serializable: bool = False,
 ) -> Any:
     """Run the decorated function in an atomic block, again after each `TransactionConflict`.
 
     With or without arguments: `@atomic_retry`, `@atomic_retry(using="other", attempts=3)`.
-    `attempts` counts all runs; the last one's conflict is raised.  Never inside another atomic
-    block of the same database: only the outermost block can be run again.
+    `attempts` counts all runs; the last one's conflict is raised.  After `exclusive_after` defeats
+    the block is run in an exclusive turn, while no node writes anything else: at most about two
+    seconds.  0: at once; None: never.  Never inside another atomic block of the same database: only
+    the outermost block can be run again.  `serializable`: the block is a `serializable()` one.
     """
     if callable(using):
-        return Retry(None, ATTEMPTS, durable=True)(using)
-    return Retry(using, attempts, durable=durable)
+        return Retry(None, ATTEMPTS, exclusive_after=EXCLUSIVE_AFTER, durable=True)(using)
+    return Retry(
+        using, attempts, exclusive_after=exclusive_after, durable=durable, serializable=serializable
+    )
 
 
 class Retry:
     """What `atomic_retry(...)` gives: a decorator, and only that."""
 
-    def __init__(self, using: str | None, attempts: int, *, durable: bool) -> None:
+    def __init__(
+        self,
+        using: str | None,
+        attempts: int,
+        *,
+        exclusive_after: int | None,
+        durable: bool,
+        serializable: bool = False,
+    ) -> None:
         if attempts < 1:
             raise ValueError(f"atomic_retry needs at least one attempt, not {attempts}.")
         self.using = using or DEFAULT_DB_ALIAS
         self.attempts = attempts
+        self.exclusive_after = attempts if exclusive_after is None else exclusive_after
         self.durable = durable
+        self.serializable = serializable
 
     def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
         """Wrap `function`."""
@@ -89,20 +114,36 @@ class Retry:
     def _run(self, function: Callable[..., R], args: Any, kwargs: Any) -> R:
         connection = connections[self.using]
         _refuse_nested(function, connection)
+        committed: list[bool] = []
         for attempt in range(1, self.attempts + 1):
+            turn = in_turn(connection) if attempt > self.exclusive_after else nullcontext()
             try:
-                with transaction.atomic(using=self.using, durable=self.durable):
+                with turn, self._block():
+                    _note_commit(connection, committed)
                     result = function(*args, **kwargs)
                     if inspect.isawaitable(result):
                         _refuse_awaitable(function, result)
             except TransactionConflict as conflict:
+                if committed:
+                    raise  # By one of its on_commit hooks: the block itself is made.
                 if attempt == self.attempts:
                     conflict.add_note(f"atomic_retry gave up after {attempt} attempts.")
                     raise
-                _prepare_next(connection, conflict, attempt)
+                prepare_next(connection, conflict, attempt)
             else:
                 return result
         raise AssertionError("unreachable")  # pragma: no cover
+
+    def _block(self) -> AbstractContextManager[object]:
+        block = serializable if self.serializable else transaction.atomic
+        return block(using=self.using, durable=self.durable)
+
+
+def _note_commit(connection: BaseDatabaseWrapper, committed: list[bool]) -> None:
+    """Tell conflicts of the block from those of its hooks: after a commit nothing is run again."""
+    if not getattr(connection.atomic_blocks[0], "_from_testcase", False):
+        # The first hook.  Where a test case's transaction goes on, hooks do not run here at all.
+        transaction.on_commit(lambda: committed.append(True), using=connection.alias)
 
 
 def _refuse_deferred(function: Callable[..., Any]) -> None:
@@ -141,12 +182,14 @@ def _refuse_nested(function: Callable[..., Any], connection: BaseDatabaseWrapper
         )
 
 
-def _prepare_next(
-    connection: BaseDatabaseWrapper, conflict: TransactionConflict, attempt: int
+def prepare_next(
+    connection: BaseDatabaseWrapper | None, conflict: TransactionConflict, attempt: int
 ) -> None:
     """Pause, then wait until the winner shows locally; running sooner would only lose again."""
     pause_s_max = min(BACKOFF_S_MAX, BACKOFF_S_MIN * 2 ** (attempt - 1))
     time.sleep(random.uniform(0, pause_s_max))  # noqa: S311 - spreads load, guards nothing
+    if connection is None:
+        return
     wait_applied(connection, conflict.log_index, WINNER_WAIT_S_MAX)
     replication = getattr(connection, "replication", None)
     if conflict.stale_read and replication is not None:

@@ -29,6 +29,8 @@ from raftdjango.writeset.parts import (
     MigrationLock,
     Operation,
     Pins,
+    Query,
+    Reads,
     Row,
     Statement,
     Table,
@@ -40,6 +42,13 @@ from raftdjango.writeset.parts import (
     WriteSet,
 )
 from raftdjango.writeset.pinning import Pinning, unpinnable
+from raftdjango.writeset.repeatable import (
+    Repeatable,
+    may_be_parameters,
+    repeatable,
+    rows_digest,
+    storage_sql,
+)
 from raftdjango.writeset.rows import pack_row, row_digest, storage_row, unpack_row
 
 __all__ = [
@@ -59,6 +68,9 @@ __all__ = [
     "Operation",
     "Pinning",
     "Pins",
+    "Query",
+    "Reads",
+    "Repeatable",
     "Row",
     "Statement",
     "Table",
@@ -73,9 +85,13 @@ __all__ = [
     "encode_command",
     "encode_verdict",
     "expected_digest",
+    "may_be_parameters",
     "pack_row",
+    "repeatable",
     "row_digest",
+    "rows_digest",
     "storage_row",
+    "storage_sql",
     "tables_digest",
     "unpack_row",
     "unpinnable",

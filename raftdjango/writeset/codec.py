@@ -13,7 +13,7 @@ from google.protobuf.message import DecodeError
 from google.protobuf.unknown_fields import UnknownFieldSet
 
 from raftdjango.writeset import entry_pb2 as pb
-from raftdjango.writeset import operations
+from raftdjango.writeset import operations, reads
 from raftdjango.writeset.errors import MalformedCommand
 from raftdjango.writeset.parts import (
     Barrier,
@@ -196,6 +196,8 @@ def _encode_write_set(write_set: WriteSet, message: pb.WriteSet) -> None:
                 message.tables.append(_table_message(table))
             position = known
         operations.encode(operation, message.operations.add(table=position))
+    if write_set.reads is not None:
+        reads.encode(write_set.reads, message.reads)
 
 
 @lru_cache(maxsize=4096)
@@ -221,6 +223,7 @@ def _decode_write_set(message: pb.WriteSet) -> WriteSet:
         tuple([operations.decode(operation, tables) for operation in message.operations]),
         message.foreign_keys_off,
         message.expected_digest,
+        reads.decode(message.reads) if message.HasField("reads") else None,
     )
 
 

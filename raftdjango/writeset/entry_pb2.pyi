@@ -28,18 +28,46 @@ class Command(_message.Message):
     def __init__(self, proposal_id: _Optional[bytes] = ..., expires_at_ms: _Optional[int] = ..., write_set: _Optional[_Union[WriteSet, _Mapping]] = ..., key_lease: _Optional[_Union[KeyLease, _Mapping]] = ..., barrier: _Optional[_Union[Barrier, _Mapping]] = ..., form_cluster: _Optional[_Union[FormCluster, _Mapping]] = ..., bind_incarnation: _Optional[_Union[BindIncarnation, _Mapping]] = ..., migration_lock: _Optional[_Union[MigrationLock, _Mapping]] = ...) -> None: ...
 
 class WriteSet(_message.Message):
-    __slots__ = ("schema_version", "foreign_keys_off", "tables", "operations", "expected_digest")
+    __slots__ = ("schema_version", "foreign_keys_off", "tables", "operations", "expected_digest", "reads")
     SCHEMA_VERSION_FIELD_NUMBER: _ClassVar[int]
     FOREIGN_KEYS_OFF_FIELD_NUMBER: _ClassVar[int]
     TABLES_FIELD_NUMBER: _ClassVar[int]
     OPERATIONS_FIELD_NUMBER: _ClassVar[int]
     EXPECTED_DIGEST_FIELD_NUMBER: _ClassVar[int]
+    READS_FIELD_NUMBER: _ClassVar[int]
     schema_version: int
     foreign_keys_off: bool
     tables: _containers.RepeatedCompositeFieldContainer[Table]
     operations: _containers.RepeatedCompositeFieldContainer[Operation]
     expected_digest: bytes
-    def __init__(self, schema_version: _Optional[int] = ..., foreign_keys_off: bool = ..., tables: _Optional[_Iterable[_Union[Table, _Mapping]]] = ..., operations: _Optional[_Iterable[_Union[Operation, _Mapping]]] = ..., expected_digest: _Optional[bytes] = ...) -> None: ...
+    reads: Reads
+    def __init__(self, schema_version: _Optional[int] = ..., foreign_keys_off: bool = ..., tables: _Optional[_Iterable[_Union[Table, _Mapping]]] = ..., operations: _Optional[_Iterable[_Union[Operation, _Mapping]]] = ..., expected_digest: _Optional[bytes] = ..., reads: _Optional[_Union[Reads, _Mapping]] = ...) -> None: ...
+
+class Reads(_message.Message):
+    __slots__ = ("log_index", "tables", "queries")
+    LOG_INDEX_FIELD_NUMBER: _ClassVar[int]
+    TABLES_FIELD_NUMBER: _ClassVar[int]
+    QUERIES_FIELD_NUMBER: _ClassVar[int]
+    log_index: int
+    tables: _containers.RepeatedScalarFieldContainer[str]
+    queries: _containers.RepeatedCompositeFieldContainer[Query]
+    def __init__(self, log_index: _Optional[int] = ..., tables: _Optional[_Iterable[str]] = ..., queries: _Optional[_Iterable[_Union[Query, _Mapping]]] = ...) -> None: ...
+
+class Query(_message.Message):
+    __slots__ = ("sql", "parameters", "columns", "row_count", "digest", "tables")
+    SQL_FIELD_NUMBER: _ClassVar[int]
+    PARAMETERS_FIELD_NUMBER: _ClassVar[int]
+    COLUMNS_FIELD_NUMBER: _ClassVar[int]
+    ROW_COUNT_FIELD_NUMBER: _ClassVar[int]
+    DIGEST_FIELD_NUMBER: _ClassVar[int]
+    TABLES_FIELD_NUMBER: _ClassVar[int]
+    sql: str
+    parameters: bytes
+    columns: int
+    row_count: int
+    digest: bytes
+    tables: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, sql: _Optional[str] = ..., parameters: _Optional[bytes] = ..., columns: _Optional[int] = ..., row_count: _Optional[int] = ..., digest: _Optional[bytes] = ..., tables: _Optional[_Iterable[str]] = ...) -> None: ...
 
 class Table(_message.Message):
     __slots__ = ("name", "columns", "key")

@@ -125,6 +125,34 @@ Operation = (
 
 
 @dataclass(frozen=True, slots=True)
+class Query:
+    """A query that a serializable transaction made before it wrote to any of the query's tables."""
+
+    sql: str
+    """`repeatable`, with positional parameters."""
+    parameters: Row
+    columns: int
+    """How many it gives."""
+    row_count: int
+    digest: bytes
+    """`rows_digest` of what it gave."""
+    tables: tuple[str, ...]
+    """Where none of them was changed since, it need not be made again; never empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reads:
+    """All that a serializable transaction read, to be checked before its first operation."""
+
+    log_index: int
+    """The last entry that its snapshot showed."""
+    tables: tuple[str, ...]
+    """None of them may have been changed since.  "" stands for any table."""
+    queries: tuple[Query, ...]
+    """Each must give now what it gave then."""
+
+
+@dataclass(frozen=True, slots=True)
 class WriteSet:
     """One transaction, in the order in which it happened."""
 
@@ -135,6 +163,8 @@ class WriteSet:
     """As Django's schema editor has it."""
     expected_digest: bytes = b""
     """Verify mode of the tests: digest of all touched tables after the speculative run."""
+    reads: Reads | None = None
+    """None: the transaction is not serializable; rows that it changed are checked all the same."""
 
 
 @dataclass(frozen=True, slots=True)

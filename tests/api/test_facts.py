@@ -14,7 +14,13 @@ from tests.api.nodes import Node
 
 
 class TestFacts:
-    FACTS = {"node": "n2", "leader": "n2", "term": 3, "members": [{"id": "n1", "lag": 4}]}
+    FACTS = {
+        "node": "n2",
+        "leader": "n2",
+        "term": 3,
+        "turns": {"holder": None, "waiting": 2, "held": 0, "granted": 7, "timed_out": 0},
+        "members": [{"id": "n1", "lag": 4}],
+    }
 
     @staticmethod
     def basic(name: str, password: str) -> dict[str, str]:
@@ -89,6 +95,9 @@ class TestFacts:
             assert 'raftdjango_term{group="default"} 3\n' in page.text
             assert 'raftdjango_is_leader{group="default"} 1\n' in page.text
             assert 'raftdjango_member_lag{group="default",member="n1"} 4\n' in page.text
+            assert 'raftdjango_turns_waiting{group="default"} 2\n' in page.text
+            assert "# TYPE raftdjango_turns_granted_total counter\n" in page.text
+            assert 'raftdjango_turns_granted_total{group="default"} 7\n' in page.text
 
         with_node(scenario, secret="")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 from typing import TYPE_CHECKING, Any
 
 from raftdjango.applier import Applied, Applier, LogEntry, open_database
@@ -12,6 +13,7 @@ from raftdjango.writeset import (
     Insert,
     Operation,
     Pins,
+    Query,
     Row,
     Statement,
     Table,
@@ -21,6 +23,7 @@ from raftdjango.writeset import (
     WriteSet,
     encode_command,
     row_digest,
+    rows_digest,
 )
 
 if TYPE_CHECKING:
@@ -103,6 +106,18 @@ class Replica:
     def read(self, table: Table, *key: Any) -> ValidatedRead:
         row = self.row(table, *key)
         return ValidatedRead(table, key, row_digest(row) if row else b"")
+
+    def query(
+        self, text: str, parameters: Row = (), tables: tuple[str, ...] = (), *, stale: bool = False
+    ) -> Query:
+        """A query that a serializable transaction made; `stale`: of rows that are no more."""
+        try:
+            rows = self.select(text, *parameters)
+        except sqlite3.Error:
+            rows = []
+        columns = len(rows[0]) if rows else text.partition("FROM")[0].count(",") + 1
+        digest = rows_digest([*rows, ("stale",)] if stale else rows)
+        return Query(text, parameters, columns, len(rows) + stale, digest, tables)
 
     # Looking
 

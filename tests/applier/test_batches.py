@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,6 +22,7 @@ from raftdjango.writeset import (
     KeyLease,
     MigrationLock,
     Pins,
+    Reads,
     Table,
     Update,
     ValidatedRead,
@@ -72,11 +73,26 @@ statements = st.sampled_from(
         "DELETE FROM raftdjango_outcome",
     ]
 )
+queries = st.sampled_from(
+    [
+        ("SELECT COUNT(*) FROM p", (), ("p",)),
+        ("SELECT id, name FROM p WHERE name = ?", ("a",), ("p",)),
+        ("SELECT p FROM c WHERE p IN (SELECT id FROM p WHERE name <> ?)", ("b",), ("c", "p")),
+        ("SELECT 1 FROM c LIMIT 1", (), ("c",)),
+        ("SELECT none FROM p", (), ("p",)),
+    ]
+)
+serializable = st.tuples(
+    st.integers(0, 5),
+    st.lists(st.sampled_from(["p", "P", "c", "", "none"]), max_size=1),
+    st.lists(st.tuples(queries, st.sampled_from(["now"] * 3 + ["stale"])), max_size=2),
+)
 transactions = st.tuples(
     st.just("rows"),
     st.lists(rows, min_size=1, max_size=4),
     st.sampled_from(["now", "now", "now", "stale"]),
     st.sampled_from([0, 0, 0, 1]),
+    st.none() | serializable,
 )
 migrations = st.tuples(
     st.just("statements"), st.lists(statements | rows, min_size=1, max_size=3), st.booleans()
@@ -127,7 +143,7 @@ def _body(node: Replica, what: object) -> object:
     if what[0] == "rows":
         stale = what[2] == "stale"
         operations = tuple(_operation(node, step, stale) for step in what[1])
-        return WriteSet(version - what[3], operations)
+        return WriteSet(version - what[3], operations, reads=_reads(node, what[4]))
     operations = tuple(
         sql(step, pins=Pins(step.encode(), PINS.now))
         if isinstance(step, str)
@@ -135,6 +151,18 @@ def _body(node: Replica, what: object) -> object:
         for step in what[1]
     )
     return WriteSet(version, operations, foreign_keys_off=what[2])
+
+
+def _reads(node: Replica, what: tuple[int, list[str], list[Any]] | None) -> Reads | None:
+    """Of a transaction that saw all but the last few entries."""
+    if what is None:
+        return None
+    lag, names, asked = what
+    return Reads(
+        max(0, node.applier.state.applied_index - lag),
+        tuple(names),
+        tuple(node.query(*query, stale=when == "stale") for query, when in asked),
+    )
 
 
 def _play(node: Replica, plan: list[tuple[object, ...]]) -> tuple[list[LogEntry], list[Applied]]:
@@ -178,6 +206,32 @@ def _replay(
     st.lists(st.integers(1, 30), max_size=6),
 )
 def test_one_log_with_different_batch_borders(plan, borders):
+    _compare(plan, borders)
+
+
+competitors = st.tuples(
+    st.just("rows"),
+    st.lists(rows, min_size=1, max_size=2),
+    st.just("now"),
+    st.just(0),
+    serializable,
+)
+
+
+@settings(max_examples=150)
+@given(
+    st.lists(
+        st.tuples(competitors, st.just("new"), st.just("fresh"), st.just(1)),
+        min_size=8,
+        max_size=25,
+    ),
+    st.lists(st.integers(1, 25), max_size=6),
+)
+def test_serializable_transactions_with_different_batch_borders(plan, borders):
+    _compare(plan, borders)
+
+
+def _compare(plan: list[tuple[object, ...]], borders: list[int]) -> None:
     first, second, third, fourth = (Replica(*SCHEMA, *ROWS) for _ in range(4))
     try:
         log, expected = _play(first, plan)

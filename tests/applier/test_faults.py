@@ -131,8 +131,11 @@ def test_what_this_version_cannot_read_stops_the_node(replica):
 
 def test_tables_of_another_format_are_refused(replica):
     node = replica()
-    node.connection.execute("UPDATE raftdjango_state SET format = 2")
-    with pytest.raises(EnvironmentFault, match=r"format 2.*Upgrade this node"):
+    node.connection.execute("UPDATE raftdjango_state SET format = 3")
+    with pytest.raises(EnvironmentFault, match=r"format 3.*Upgrade this node"):
+        Applier(node.connection).prepare()
+    node.connection.execute("UPDATE raftdjango_state SET format = 1")
+    with pytest.raises(EnvironmentFault, match=r"format 1.*Begin with a new database"):
         Applier(node.connection).prepare()
 
 

@@ -1,4 +1,4 @@
-"""What is foretold of a lease is what applying it comes to, whatever stands before it."""
+"""What is foretold of leases and of the migration lock is what applying them comes to."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from raftdjango.writeset import (
     Delete,
     Insert,
     KeyLease,
+    MigrationLock,
     Table,
     Update,
     VerdictKind,
@@ -42,9 +43,19 @@ leases = st.tuples(
 )
 
 
+locks = st.tuples(
+    st.builds(
+        MigrationLock, st.sampled_from([b"", b"h", b"k"]), st.integers(0, 300_000), st.booleans()
+    ),
+    st.sampled_from(["new"] * 4 + ["again"]),
+    st.sampled_from(["fresh"] * 8 + ["late"]),
+    st.sampled_from([1, 1, 5000, 200_000]),
+)
+
+
 @settings(max_examples=300)
 @given(
-    st.lists(st.one_of(logs.envelopes, leases, leases), min_size=5, max_size=30),
+    st.lists(st.one_of(logs.envelopes, leases, locks), min_size=5, max_size=30),
     st.lists(st.integers(0, 30), min_size=1, max_size=4),
 )
 def test_what_is_foretold_comes_true(plan, looks):
@@ -103,6 +114,34 @@ def test_while_another_connection_has_the_write_lock(tmp_path, replica: Make) ->
         foretold = node.applier.foresee(entries)
         assert [each.verdict.first_key for each in foretold if each.verdict] == [4, 3]
     assert node.applier.apply_batch(entries) == foretold
+
+
+def granted(node: Replica, *commands: bytes | None) -> list[bool]:
+    """What is foretold; it must come true."""
+    entries = node.entries(commands)
+    foretold = node.applier.foresee(entries)
+    applied = node.applier.apply_batch(entries)
+    assert all(each in applied for each in foretold)
+    return [each.verdict.granted for each in foretold if each.verdict]
+
+
+def test_the_migration_lock_behind_anything(node: Replica) -> None:
+    later = node.time_ms + 1_000_000
+
+    def take(holder: bytes) -> bytes:
+        return node.wrap(MigrationLock(holder, later))
+
+    release = node.wrap(MigrationLock(b"mine", 0, release=True))
+    row = node.command(BlindDelete(P, ((3,),)))
+    assert granted(node, row, take(b"mine"), take(b"theirs"), take(b"mine")) == [True, False, True]
+    assert granted(node, take(b"mine"), release, take(b"theirs")) == [True, True, True]
+
+
+def test_the_migration_lock_is_held_up_to_its_last_millisecond(node: Replica) -> None:
+    then = node.time_ms + 1  # The entries' times follow each other.
+    commands = [node.wrap(MigrationLock(holder, then)) for holder in (b"mine", b"theirs")]
+    assert granted(node, *commands) == [True, False]
+    assert granted(node, node.wrap(MigrationLock(b"theirs", then))) == [True]
 
 
 HARMLESS = [

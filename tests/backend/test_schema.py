@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from unittest import mock
+
 import pytest
 from django.core.management import call_command
 from django.db import IntegrityError, connection, migrations, models, transaction
@@ -73,6 +75,14 @@ class TestMigration(TransactionTestCase):
         assert names[-1] == "Insert"
         assert "Update" in names
         assert migration.foreign_keys_off
+
+    def test_keys_of_its_own_tables_are_asked_of_nobody(self) -> None:
+        """Who else could know the table?  Waiting for a lease would cost the block its turn."""
+        client = type(connection.replication.client)
+        with mock.patch.object(client, "lease_keys", side_effect=AssertionError):
+            connection.replication.allocator.reset()
+            migrate(Made)
+        assert len(self.things()) == 3
 
     def test_rows_copied_by_the_schema_editor_travel_as_its_statement(self) -> None:
         with entries() as found:

@@ -62,10 +62,12 @@ class WorkerError(Exception):
 class Worker:
     """A process that runs scripts on one node, one at a time."""
 
+    module = "tests.cluster.worker"
+
     def __init__(self, environment: dict[str, str], log: Path) -> None:
         self._log = log.open("a")
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "tests.cluster.worker"],
+            [sys.executable, "-m", self.module],
             cwd=ROOT,
             env=environment,
             stdin=subprocess.PIPE,
@@ -130,6 +132,7 @@ class Cluster:
             name: f"http://127.0.0.1:{port}"
             for name, port in zip(self.names, free_ports(size), strict=True)
         }
+        self.django_settings = "tests.cluster.project.settings"
         self.settings = {"SECRET": "what the nodes of the tests sign with", **raftdjango}
         self.listen: dict[str, str] = {}
         """Where nodes listen that are not reached at their own address, but through something else."""
@@ -161,7 +164,7 @@ class Cluster:
             },
         }
         return os.environ | {
-            "DJANGO_SETTINGS_MODULE": "tests.cluster.project.settings",
+            "DJANGO_SETTINGS_MODULE": self.django_settings,
             "CLUSTER_NODE": json.dumps(node),
         }
 
@@ -246,6 +249,12 @@ class Cluster:
         self.workers.append(worker)
         return worker
 
+    def dismiss_workers(self) -> None:
+        """End all workers there are."""
+        workers, self.workers = self.workers, []
+        for worker in workers:
+            worker.close()
+
     def followers(self) -> list[str]:
         leader = self.leader()
         return [name for name in self.names if name != leader]
@@ -273,8 +282,7 @@ class Cluster:
     def close(self) -> None:
         for client in self._clients.values():
             client.close()
-        for worker in self.workers:
-            worker.close()
+        self.dismiss_workers()
         for process in self.nodes.values():
             if process.poll() is None:
                 process.send_signal(signal.SIGCONT)

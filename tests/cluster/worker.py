@@ -1,18 +1,19 @@
-"""A web worker's stand-in: calls functions of `tests.cluster.scripts` as it is told, by JSON lines."""
+"""A web worker's stand-in: calls functions of `settings.SCRIPTS` as it is told, by JSON lines."""
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 import traceback
 
 import django
+from django.conf import settings
 
 
 def main() -> None:
     django.setup()
-    from tests.cluster import scripts
-
+    scripts = importlib.import_module(settings.SCRIPTS)
     print(json.dumps({"result": "ready"}), flush=True)
     for line in sys.stdin:
         name, arguments = json.loads(line)

@@ -203,11 +203,11 @@ class UnavailableTests(TestCase):
 
     def test_nothing_is_said_twice(self) -> None:
         lost = TransactionConflict(
-            "Another transaction changed booking_event (3,) first. Nothing was written; run it again."
+            "Another transaction changed booking.Event 3 first. Nothing was written; run it again."
         )
         with mock.patch("demo_site.booking.views.render", side_effect=lost):
             page = self.client.get(reverse("booking:events")).content.decode()
-        assert '<p class="soft">Another transaction changed booking_event (3,) first.</p>' in page
+        assert '<p class="soft">Another transaction changed booking.Event 3 first.</p>' in page
         assert page.count("Nothing was written") == 2, "in the title and in the heading"
 
     def test_session_that_cannot_be_saved(self) -> None:

@@ -59,6 +59,7 @@ class Driver:
         """What had been sent and put at each flush."""
         self.applies: list = []
         self.roles: list = []
+        self.reads: list = []
         self.failures: list = []
         self.consensus = Consensus(
             self.core,
@@ -68,6 +69,7 @@ class Driver:
             flush=lambda: self.flushed.append((len(self.sent), len(self.persists))),
             apply=self.applies.append,
             on_role=self.roles.append,
+            on_reads=self.reads.append,
             on_failure=self.failures.append,
         )
 

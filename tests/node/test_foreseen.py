@@ -23,6 +23,9 @@ def cluster() -> Iterator[Cluster]:
         cluster.start()
         cluster.leader()
         cluster.version = make_table(cluster.client("n1"))
+        for node in cluster.nodes.values():
+            # What is left of the forming is no lease, and would want the write lock.
+            wait_until(lambda node=node: node.groups[GROUP].formation.is_complete, "completion")
         cluster.level()
         yield cluster
 

@@ -311,3 +311,25 @@ def test_a_duplicate_in_the_log_settles_nothing_twice(ground):
     ground.submit(b"a")
     ground.apply([b"a", b"a"])
     assert ground.ends[b"a"].index == 1
+
+
+def test_placing_one_may_place_and_settle_others(ground, monkeypatch):
+    """As the end of an exclusive turn does, in the middle of a sweep and of placing."""
+    append = ground.append
+    for name in (b"holder", b"one", b"large"):
+        ground.submit(name)
+
+    def ending_a_turn(proposal_id, command):
+        if proposal_id == b"large":
+            return Refused.TOO_LARGE
+        placed = append(proposal_id, command)
+        if ground.appended == [b"holder"]:
+            ground.proposals.place_unsent()
+        return placed
+
+    monkeypatch.setattr(ground, "append", ending_a_turn)
+    ground.lead("me", 2)
+    assert ground.ends[b"large"].reason is Reason.TOO_LARGE
+    assert sorted(set(ground.appended)) == [b"holder", b"one"]
+    ground.apply([b"holder", b"one"])
+    assert len(ground.proposals) == 0

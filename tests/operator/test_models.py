@@ -13,6 +13,7 @@ from django.test.utils import isolate_apps
 
 from raftdjango.applier import Applier, open_database
 from raftdjango.models import (
+    Change,
     Key,
     Lock,
     Member,
@@ -24,7 +25,7 @@ from raftdjango.models import (
 )
 from raftdjango.routers import ReplicatedRouter
 
-PRODUCT_MODELS: list[type[ProductModel]] = [State, Outcome, Member, Key, Lock]
+PRODUCT_MODELS: list[type[ProductModel]] = [State, Outcome, Member, Key, Lock, Change]
 PLAIN = {"ENGINE": "django.db.backends.sqlite3", "NAME": "plain"}
 REPLICATED = {"ENGINE": "raftdjango.backends.sqlite3", "NAME": "replicated"}
 

@@ -222,3 +222,17 @@ def test_a_forked_child_waits_for_itself(right: RightOfWay, start: Start) -> Non
         """
     )
     assert parent.hear() == "True"
+
+
+def test_who_has_an_exclusive_turn_passes_by_the_line(right: RightOfWay) -> None:
+    now = right._line.now_ns()
+    right._line.now_ns = lambda: now  # so that the one in line is never taken for gone
+    right._line.ahead(7, now)
+    assert not right.acquire(has_it, 0.01)
+    assert right.acquire(has_it, DEADLINE_S, first=True)
+
+
+def test_nobody_passes_by_the_applier(right: RightOfWay, start: Start) -> None:
+    applier = start(WANT)
+    assert applier.hear() == "waiting"
+    assert not right.acquire(has_it, 0.02, first=True)

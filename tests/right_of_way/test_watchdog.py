@@ -33,6 +33,18 @@ def test_a_transaction_that_ends_in_time_is_left_alone(right: RightOfWay) -> Non
     assert doomed == []
 
 
+def test_a_transaction_may_ask_for_more_patience(right: RightOfWay) -> None:
+    doomed: list[str] = []
+    hurried = right.watch(lambda: doomed.append("hurried"))
+    patient = right.watch(lambda: doomed.append("patient"), patience_ms=60_000)
+    with right.wanted():
+        wait_until(lambda: doomed)
+        wait_until(lambda: right.waited_ms() > 150)
+    assert doomed == ["hurried"]
+    assert right.unwatch(hurried) is True
+    assert right.unwatch(patient) is False
+
+
 def test_the_watchdog_wakes_up_again_after_idleness(
     right: RightOfWay, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,6 +26,8 @@ from raftdjango.writeset import (
     MalformedCommand,
     MigrationLock,
     Pins,
+    Query,
+    Reads,
     Statement,
     Table,
     Update,
@@ -99,6 +101,23 @@ def operations(draw, table):
     return BlindUpdate(table, keys, changes, expected)
 
 
+queries = st.builds(
+    Query,
+    st.sampled_from(["SELECT a FROM t WHERE b = ?", "SELECT COUNT(*) FROM t", "SELECT * FROM t"]),
+    st.lists(values, max_size=3).map(tuple),
+    st.integers(1, 2000),
+    st.integers(0, 2**63 - 1),
+    digests,
+    st.lists(identifiers, min_size=1, max_size=3).map(tuple),
+)
+reads = st.builds(
+    Reads,
+    st.integers(0, 2**63 - 1),
+    st.lists(identifiers | st.just(""), max_size=3).map(tuple),
+    st.lists(queries, max_size=3).map(tuple),
+)
+
+
 @st.composite
 def write_sets(draw):
     several = draw(st.lists(tables(), min_size=1, max_size=3))
@@ -106,7 +125,8 @@ def write_sets(draw):
         draw(operations(draw(st.sampled_from(several)))) for _ in range(draw(st.integers(0, 4)))
     ]
     version = draw(st.integers(0, 2**63 - 1))
-    return WriteSet(version, tuple(steps), draw(st.booleans()), draw(digests | st.just(b"")))
+    digest = draw(digests | st.just(b""))
+    return WriteSet(version, tuple(steps), draw(st.booleans()), digest, draw(st.none() | reads))
 
 
 bodies = st.one_of(
@@ -266,6 +286,38 @@ def test_a_table_must_make_sense(table, error):
         decode_command(message.SerializeToString())
 
 
+QUERY = {"sql": "SELECT 1 FROM t", "columns": 1, "parameters": b"\x90", "digest": b"d" * 16}
+
+
+@pytest.mark.parametrize(
+    ("fields", "error"),
+    [
+        ({"sql": "DELETE FROM t"}, "none that this version of raftdjango repeats.*Upgrade"),
+        ({"sql": "SELECT random() FROM t"}, "repeats"),
+        ({"sql": ""}, "repeats"),
+        ({"columns": 0}, "0 columns"),
+        ({"columns": 40_000}, "40000 columns"),
+        ({"digest": b"d"}, "named"),
+        ({"row_count": 2**63}, "named"),
+        ({"tables": []}, "without the tables"),
+        ({"tables": [""]}, "without the tables"),
+        ({"parameters": b""}, "not a MessagePack"),
+    ],
+)
+def test_reads_must_make_sense(fields, error):
+    message = pb.Command(proposal_id=b"1")
+    message.write_set.reads.queries.add(**{"tables": ["t"], **QUERY, **fields})
+    with pytest.raises(MalformedCommand, match=error):
+        decode_command(message.SerializeToString())
+
+
+def test_reads_are_of_a_log_index():
+    message = pb.Command(proposal_id=b"1")
+    message.write_set.reads.log_index = 2**63
+    with pytest.raises(MalformedCommand, match="no log index"):
+        decode_command(message.SerializeToString())
+
+
 def _unknown_field(message: object, number: int = 99) -> bytes:
     """The message with a field added that this version does not have."""
     return message.SerializeToString() + bytes([*_varint(number << 3), 1])  # type: ignore[attr-defined]
@@ -365,6 +417,19 @@ SAMPLES: dict[str, Command | Verdict] = {
                 BlindInsert(T, (), ()),
                 BlindUpdate(PAIR, (("a", 1), ("b", 2)), ((2, None), (0, 3)), 2),
                 BlindDelete(T, ((1,), (2,)), 0),
+            ),
+        ),
+    ),
+    "serializable": Command(
+        b"p",
+        1,
+        WriteSet(
+            7,
+            (Insert(T, (1, "a")),),
+            reads=Reads(
+                9,
+                ("t", ""),
+                (Query("SELECT a FROM t WHERE b = ?", ("x", 1), 1, 2, b"d" * 16, ("t",)),),
             ),
         ),
     ),

@@ -85,6 +85,7 @@ class ReplicatedDatabaseWrapperMixin:
             if not self.autocommit:  # type: ignore[attr-defined]
                 cursor: Any = self._replicated_cursor(SpillingCursor)
             else:
+                self.replication.freshness.before_statement()
                 cursor = self._own_connection_cursor()
             return self._prepare_cursor(cursor)  # type: ignore[attr-defined]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from raftdjango.exceptions import (
     TransactionConflict,
     TransactionTooLarge,
 )
+from raftdjango.naming import row_name
 from raftdjango.writeset import Command, Verdict, VerdictKind, WriteSet, encode_command
 
 if TYPE_CHECKING:
@@ -50,10 +52,12 @@ def collect(replication: Replication, *, blind: Operation | None = None) -> Unit
         operations = (*block.locked, *journal.operations(replication.capture))
         if not any(journal.changes_something(operation) for operation in operations):
             return None
+        recorder = speculation.recorder
         write_set = WriteSet(
             schema_version=block.schema_version,
             operations=operations if blind is None else (blind,),
             foreign_keys_off=block.foreign_keys_off,
+            reads=None if recorder is None else recorder.reads(block.applied_index),
         )
         return Unit(replication.verifiable(write_set), block.applied_index)
 
@@ -70,6 +74,10 @@ def propose_body(replication: Replication, body: Body) -> Outcome:
     client = replication.client
     timeout_s = get_settings().commit_timeout_s
     proposal_id = proposal_ids.next()
+    if replication.turn is not None and isinstance(body, WriteSet):
+        # By this id the leader knows whose turn it is.
+        proposal_id, replication.turn = replication.turn, None
+        replication.speculation.write_lock.in_turn = False
     expires_at_ms = client.cluster_time_ms() + int(timeout_s * 2000)
     command = encode_command(Command(proposal_id, expires_at_ms, body))
     if len(command) > client.transaction_bytes_max:
@@ -79,10 +87,15 @@ def propose_body(replication: Replication, body: Body) -> Outcome:
             "Nothing was written. Split it into several."
         )
     allocator = replication.allocator
+    asked_at = time.monotonic()
     outcome = replication.send(
         proposal_id, command, timeout_s=timeout_s, want_keys=allocator.wanted()
     )
     allocator.feed(outcome.keys)
+    if isinstance(body, WriteSet):
+        # Of other commands the node may have told before they were applied here.
+        replication.freshness.wrote(outcome.log_index, asked_at)
+        replication.commits += outcome.verdict.kind is VerdictKind.APPLIED
     return outcome
 
 
@@ -114,9 +127,14 @@ def raise_verdict(outcome: Outcome, *, nothing_between: bool = False) -> None:
 
 
 def _conflict_message(verdict: Verdict) -> str:
+    if verdict.message == "read":
+        return (
+            f"What this serializable transaction had read in {row_name(verdict.table, ()) or 'the database'} was "
+            "changed by another transaction that came first. Nothing was written; run it again."
+        )
     if verdict.table:
         return (
-            f"Another transaction changed {verdict.table} {verdict.key!r} first. "
+            f"Another transaction changed {row_name(verdict.table, verdict.key)} first. "
             "Nothing was written; run it again."
         )
     if verdict.message == "schema":

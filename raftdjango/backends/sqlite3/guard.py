@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from raftdjango.exceptions import NotReplicable
 
 if TYPE_CHECKING:
-    from collections.abc import Container, Iterator
+    from collections.abc import Callable, Container, Iterator
     from contextlib import AbstractContextManager
     from typing import Self
 
@@ -107,6 +107,8 @@ class Guard:
         """Why the last statement was refused."""
         self.created: list[str] = []
         """Tables that the last statement was going to make."""
+        self.observer: Callable[..., None] | None = None
+        """Is told of everything that SQLite asks, while it is set."""
 
     def unlocked(self) -> Self:
         """The backend's own statements: everything is allowed within `with guard.unlocked()`.
@@ -148,6 +150,8 @@ class Guard:
         by: str | None,
     ) -> int:
         """SQLite's question; see sqlite3_set_authorizer() for what the arguments mean."""
+        if self.observer is not None:
+            self.observer(action, first, second, database, by)
         if action in _READS or self._unlocked:
             return sqlite3.SQLITE_OK
         if action in _ROWS:

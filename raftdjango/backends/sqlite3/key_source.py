@@ -5,6 +5,7 @@ machine too.  While this connection has the write lock, that has to wait, but th
 it comes to.  Where it cannot, because of what else waits to be applied, and where no lease comes for
 want of a leader, keys are chosen as the applier would lease them, from the snapshot: behind every key
 leased or used.  Somebody else may be given the same ones meanwhile, which is a conflict at commit.
+So are those of a transaction that has changed the schema, whose tables the node may not know yet.
 """
 
 from __future__ import annotations
@@ -49,13 +50,17 @@ def draw_keys(
     timeout_s = LEASE_UNDER_LOCK_S if locked else get_settings().commit_timeout_s
     keys: list[int] = []
     try:
-        allocator.take(replication.client, table, count, timeout_s=timeout_s, probe=look, into=keys)
+        if not replication.has_changed_schema():
+            allocator.take(
+                replication.client, table, count, timeout_s=timeout_s, probe=look, into=keys
+            )
     except ClusterUnavailable:
         if not locked:
             raise
+    if missing := count - len(keys):
         local = next_local_key(_raw(connection), table, column)
         first = max(local, max(keys, default=0) + 1)
-        keys.extend(range(first, first + count - len(keys)))
+        keys.extend(range(first, first + missing))
     return keys
 
 
@@ -70,11 +75,14 @@ def raise_local_sequence(connection: DatabaseWrapper, table: str) -> None:
     raw = _raw(connection)
     locked = replication.holds_write_lock()
     timeout_s = LEASE_UNDER_LOCK_S if locked else get_settings().commit_timeout_s
+    first = None
     try:
-        first = replication.client.lease_keys(table, RAW_BLOCK, timeout_s=timeout_s).start
+        if not replication.has_changed_schema():
+            first = replication.client.lease_keys(table, RAW_BLOCK, timeout_s=timeout_s).start
     except ClusterUnavailable:
         if not locked:
             raise
+    if first is None:
         first = next_local_key(raw, table, "rowid")
     # Outside of the transaction, which may have been rolled back meanwhile, it would be committed.
     with replication.speculation.undisturbed(), replication.capture.guard.unlocked():

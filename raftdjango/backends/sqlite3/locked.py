@@ -21,12 +21,34 @@ class LockedConnection(sqlite3.Connection):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         self.lock = threading.RLock()
+        self.made_by_user: set[str] = set()
+        """Names of functions and collations, in lower case, that are not (or no longer) SQLite's own."""
         super().__init__(*args, **kwargs)
 
     def cursor(self, factory: Any = None) -> Any:
         """A cursor; `execute()` and its like come here too."""
         with self.lock:
             return super().cursor(factory or LockedCursor)
+
+    def create_function(self, name: str, *args: Any, **kwargs: Any) -> None:
+        """As the driver's; noted."""
+        self.made_by_user.add(name.lower())
+        super().create_function(name, *args, **kwargs)
+
+    def create_aggregate(self, name: str, *args: Any) -> None:
+        """As the driver's; noted."""
+        self.made_by_user.add(name.lower())
+        super().create_aggregate(name, *args)
+
+    def create_window_function(self, name: str, *args: Any) -> None:
+        """As the driver's; noted."""
+        self.made_by_user.add(name.lower())
+        super().create_window_function(name, *args)
+
+    def create_collation(self, name: str, *args: Any) -> None:
+        """As the driver's; noted."""
+        self.made_by_user.add(name.lower())
+        super().create_collation(name, *args)
 
     def commit(self) -> None:
         """As the driver's."""

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import threading
 import time
 from contextlib import contextmanager
+from copy import copy
 from typing import TYPE_CHECKING
+
+from django.db import connections
 
 from raftdjango.backends.sqlite3 import commit
 from raftdjango.conf import get_settings
@@ -20,11 +24,13 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("raftdjango.migrations")
 
-LEASE_MS = 15 * 60 * 1000
-"""Held so long if its holder dies; renewed at the start of each migration."""
+LEASE_MS = 30 * 1000
+"""Held so long if its holder dies."""
+RENEW_S = 10.0
 POLL_S = 0.5
 YIELD_MS = 1_000
 """How long a migration at least lets the applier wait: its node counts as ready for about twice as long."""
+SECRET_BYTES = 16
 
 
 class LockLost(ReplicationError):
@@ -36,7 +42,8 @@ class HeldLock:
 
     def __init__(self, replication: Replication) -> None:
         self.replication = replication
-        self.holder = os.urandom(16)
+        name = f"{get_settings().node_id} (process {os.getpid()})"
+        self.holder = os.urandom(SECRET_BYTES) + name.encode()
 
     def take(self) -> bool:
         """Take or renew it; False while somebody else has it."""
@@ -62,18 +69,27 @@ class HeldLock:
 
 
 @contextmanager
-def migration_lock(replication: Replication, *, on_wait: Callable[[], None]) -> Iterator[HeldLock]:
-    """Hold the lock, on a view that has everything that its last holder wrote."""
+def migration_lock(
+    replication: Replication, *, on_wait: Callable[[str], None]
+) -> Iterator[HeldLock]:
+    """Hold the lock, on a view that has everything that its last holder wrote.
+
+    `on_wait` is told who has it, and told again when somebody else gets it first.
+    """
     lock = HeldLock(replication)
-    waiting = False
+    told = ""
     while not lock.take():
-        if not waiting:
-            waiting = True
-            on_wait()
-        time.sleep(POLL_S)
+        holder = present_holder(replication)
+        while True:
+            if holder not in {told, ""}:
+                told = holder
+                on_wait(holder)
+            time.sleep(POLL_S)
+            if not (holder := present_holder(replication)):
+                break
     try:
         replication.refresh()
-        with _unhurried(replication):
+        with _unhurried(replication), _kept(lock):
             yield lock
     finally:
         try:
@@ -81,6 +97,49 @@ def migration_lock(replication: Replication, *, on_wait: Callable[[], None]) -> 
         except ReplicationError as error:
             # What was done stays done; the next one waits until the lock runs out.
             logger.warning("The migration lock could not be given back: %s", error)
+
+
+def present_holder(replication: Replication) -> str:
+    """Who has the lock, as far as this node knows; empty if it looks free.
+
+    A look at the local database: those who wait do not fill the log with questions.
+    """
+    from raftdjango.models import Lock
+
+    lock = Lock.objects.using(replication.wrapper.alias).filter(pk="migration").first()
+    if lock is None or lock.until_ms < replication.client.cluster_time_ms():
+        return ""
+    return bytes(lock.holder[SECRET_BYTES:]).decode(errors="replace") or "Another process"
+
+
+@contextmanager
+def _kept(lock: HeldLock) -> Iterator[None]:
+    """Renew the lock from another thread: one migration may take longer than the lease."""
+    if lock.replication.nested.active:
+        yield  # Inside a test's transaction there is nobody else.
+        return
+    ended = threading.Event()
+    alias = lock.replication.wrapper.alias
+
+    def keep() -> None:
+        own = copy(lock)
+        own.replication = connections[alias].replication  # type: ignore[attr-defined]
+        try:
+            while not ended.wait(RENEW_S):
+                try:
+                    own.take()
+                except ReplicationError as error:
+                    logger.warning("The migration lock could not be renewed: %s", error)
+        finally:
+            connections[alias].close()
+
+    keeper = threading.Thread(target=keep, name="raftdjango-migration-lock", daemon=True)
+    keeper.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        keeper.join()
 
 
 @contextmanager

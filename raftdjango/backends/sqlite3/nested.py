@@ -14,6 +14,7 @@ from raftdjango import writeset
 from raftdjango.backends.sqlite3 import commit
 from raftdjango.backends.sqlite3.classify import Kind
 from raftdjango.backends.sqlite3.speculation import State
+from raftdjango.exceptions import CommitUncertain
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,7 +95,14 @@ class Nested:
         self._owner = None
         if kind is Kind.ROLLBACK_TO:
             return
-        self.commit(SAVEPOINT, None)
+        try:
+            self.commit(SAVEPOINT, None)
+        except BaseException:
+            # There is nobody else to roll back.
+            self._roll_back_to(SAVEPOINT)
+            self.replication.speculation.connection.execute(f"RELEASE {SAVEPOINT}")
+            self.replication.speculation.released(SAVEPOINT)
+            raise
 
     def autocommit(self, execute: Callable[[], None]) -> None:
         """Run a statement as a transaction of its own."""
@@ -134,7 +142,13 @@ class Nested:
                 isinstance(operation, writeset.Statement) for operation in unit.write_set.operations
             ):
                 self.replication.capture.drop_triggers()
-            commit.propose(self.replication, unit)
+            try:
+                commit.propose(self.replication, unit)
+            except CommitUncertain:
+                # Injected.  What was made stays, whoever rolls back to this savepoint now.
+                self.replication.speculation.connection.execute(f'RELEASE "{name}"')
+                self.replication.speculation.connection.execute(f'SAVEPOINT "{name}"')
+                raise
 
     def _roll_back_to(self, name: str) -> None:
         speculation = self.replication.speculation

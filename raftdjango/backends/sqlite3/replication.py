@@ -17,6 +17,7 @@ from raftdjango.backends.keys import allocator_of
 from raftdjango.backends.sqlite3 import blind, commit
 from raftdjango.backends.sqlite3.capture import Capture
 from raftdjango.backends.sqlite3.failures import confirm
+from raftdjango.backends.sqlite3.freshness import Freshness
 from raftdjango.backends.sqlite3.nested import Nested
 from raftdjango.backends.sqlite3.speculation import Speculation, State
 from raftdjango.backends.sqlite3.statements import Statements
@@ -58,12 +59,19 @@ class Replication:
         # Weakly, here and below: a wrapper is to go with its thread, not when memory is collected.
         self._wrapper = weakref.ref(wrapper)
         self.nested = Nested(weakref.proxy(self))
+        self.freshness = Freshness(weakref.proxy(self))
+        self.last_index = 0
+        self.commits = 0
+        """How many transactions of this connection have been applied."""
+        """Of the last entry that was written through this connection."""
         self.beginning = False
         """Set while Django's own BEGIN is executed."""
         self._client: NodeClient | None = None
         self._raw: LockedConnection | None = None
         self._allocator: KeyAllocator | None = None
         self._immediate_once = False
+        self.turn: bytes | None = None
+        """The proposal id of the exclusive turn that the next transaction has."""
         self._blind: tuple[BlindOperation, int] | None = None
 
     @property
@@ -91,6 +99,7 @@ class Replication:
         self.speculation.write_lock.timeout_s = busy_timeout_s(raw)
         self.statements = Statements(here, self.speculation)
         self.nested.reset()
+        self.freshness.forget()
         self._raw = raw
 
     def detach(self) -> None:
@@ -209,6 +218,10 @@ class Replication:
         """Whether the open transaction has the write lock, so that nothing may be proposed now."""
         return self._raw is not None and self.speculation.state is State.WRITING
 
+    def has_changed_schema(self) -> bool:
+        """Whether the open transaction has, so that nobody else may know its tables."""
+        return self.holds_write_lock() and self.speculation.block.schema_changed
+
     def propose_blind(self, operations: tuple[BlindOperation, ...]) -> Verdict | None:
         """Have the applier execute the operations as one entry; the verdict, always an applied one.
 
@@ -247,8 +260,10 @@ class Replication:
         seen the row.  Then execute the statement again.
         """
         block = self.speculation.block
-        if block.renewed or self.nested.active or self.speculation.state is not State.WRITING:
+        if self.nested.active or self.speculation.state is not State.WRITING:
             return False
+        if block.renewed or block.wrote or not block.reads.complete:
+            return False  # Its reads could not be compared.
         with self.speculation.undisturbed():
             if self.capture.entries():
                 return False
@@ -309,10 +324,12 @@ class Replication:
     def begin(self) -> None:
         """Begin a block's local transaction."""
         mode = self.wrapper.transaction_mode  # type: ignore[attr-defined]
-        immediate = self._immediate_once or mode in {"IMMEDIATE", "EXCLUSIVE"}
+        exclusive = self._immediate_once or self.turn is not None
+        immediate = exclusive or mode in {"IMMEDIATE", "EXCLUSIVE"}
         self._immediate_once = False
         self._blind = None
         self.nested.reset()
+        self.freshness.before_block()
         self.speculation.begin(immediate=immediate)
 
     def commit(self) -> None:
@@ -350,9 +367,9 @@ class Replication:
 
     # -- the client -----------------------------------------------------------------------------
 
-    def refresh(self) -> int:
+    def refresh(self, *, timeout_s: float | None = None) -> int:
         """Wait until all that was committed before is applied here; the index applied."""
-        return self.client.refresh(timeout_s=get_settings().commit_timeout_s)
+        return self.freshness.refresh(timeout_s or get_settings().commit_timeout_s)
 
     def send(
         self, proposal_id: bytes, command: bytes, *, timeout_s: float, want_keys: Mapping[str, int]

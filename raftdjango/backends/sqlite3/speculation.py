@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from django.db.backends.sqlite3.base import SQLiteCursorWrapper
 
 from raftdjango.backends.sqlite3 import journal
+from raftdjango.backends.sqlite3.facts import FactsCache
 from raftdjango.backends.sqlite3.failures import Failures
 from raftdjango.backends.sqlite3.reads import ReadMemory
 from raftdjango.backends.sqlite3.write_lock import (
@@ -28,6 +29,7 @@ from raftdjango.backends.sqlite3.write_lock import (
     not_set_up,
 )
 from raftdjango.exceptions import ClusterUnavailable, NotReplicable, TransactionConflict
+from raftdjango.naming import row_name
 from raftdjango.writeset import Row, ValidatedRead, row_digest
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ if TYPE_CHECKING:
 
     from raftdjango.backends.sqlite3.capture import Capture
     from raftdjango.backends.sqlite3.locked import LockedConnection
+    from raftdjango.backends.sqlite3.recorder import Recorder
 
 STATE_SQL = "SELECT schema_version, applied_index FROM main.raftdjango_state"
 
@@ -60,7 +63,11 @@ class Block:
     foreign_keys_off: bool = False
     statements: int = 0
     """Executed in it, savepoints not counted."""
+    schema_changed: bool = False
+    """By statements of its own: others may not know its tables."""
     renewed: bool = False
+    wrote: bool = False
+    """It may have changed rows, though perhaps undone that: reads are not remembered any more."""
     raw_inserts: dict[str, int] = field(default_factory=dict)
     """By table: INSERTs that left the key to SQLite, since its sequence was raised first."""
     failures: Failures = field(default_factory=Failures)
@@ -77,6 +84,9 @@ class Speculation:
         self.block = Block()
         self.doomed: TransactionConflict | None = None
         self.write_lock = WriteLock(connection, capture)
+        self.facts = FactsCache(capture)
+        self.recorder: Recorder | None = None
+        """Of the reads, while a serializable block is open."""
         # The watchdog's thread rolls back; it must not do so in the middle of a statement.
         self.lock = connection.lock
 
@@ -100,6 +110,7 @@ class Speculation:
         """End the local transaction; what doomed it is forgotten with it."""
         self._end()
         self.doomed = None
+        self.recorder = None
 
     def _end(self) -> None:
         # Before the connection's lock is taken: a callback under way may be waiting for it.
@@ -192,7 +203,7 @@ class Speculation:
             self._begin_again()
         self._writing()
 
-    def renew(self, refresh: Callable[[], int]) -> bool:
+    def renew(self, refresh: Callable[[], object]) -> bool:
         """Go on at the view that `refresh` waits for, if nothing was written yet; is it newer?"""
         with self.undisturbed():
             seen_at, before = self.block.applied_index, self._data_version()
@@ -206,10 +217,15 @@ class Speculation:
             self._writing()
         return self.block.applied_index != seen_at
 
-    def _begin_again(self, before: int | None = None) -> None:
+    def move_on(self) -> None:
+        """Have a block that has only read so far go on at the newest view, without the write lock."""
+        self._begin_again(immediate=False)
+
+    def _begin_again(self, before: int | None = None, *, immediate: bool = True) -> None:
         """Leave the snapshot for the newest one, and see that the block would have come so far on it."""
         try:
-            self._move_to_newest(self._data_version() if before is None else before)
+            before = self._data_version() if before is None else before
+            self._move_to_newest(before, immediate=immediate)
         except Exception as error:
             if self.doomed is None:
                 # There is no transaction any more that the block could go on in.
@@ -217,13 +233,17 @@ class Speculation:
                 self.doom(lost or TransactionConflict(f"The transaction was lost: {error}"))
             raise
 
-    def _move_to_newest(self, before: int) -> None:
+    def _move_to_newest(self, before: int, *, immediate: bool) -> None:
         block = self.block
         with self.guard.unlocked():
             self.connection.rollback()
         self.capture.undone()
-        self.write_lock.begin()
-        self.state = State.WRITING
+        if immediate:
+            self.write_lock.begin()
+            self.state = State.WRITING
+        else:
+            with self.guard.unlocked():
+                self.connection.execute("BEGIN")
         if self._data_version() != before:
             self._check_locked(block)
             difference = block.reads.difference(self._read_again)
@@ -248,7 +268,7 @@ class Speculation:
             if self.digest_of(name, row.key) != row.before:
                 self._lose(
                     "A row that the transaction had read with select_for_update() was changed "
-                    f"meanwhile: {name} {row.key}. Run it again.",
+                    f"meanwhile: {row_name(name, row.key)}. Run it again.",
                     table=name,
                     key=row.key,
                 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 import sqlite3
 import time
-from contextlib import closing
+from contextlib import closing, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from raftdjango.backends.sqlite3 import commit, journal
@@ -22,7 +22,8 @@ from raftdjango.backends.sqlite3.key_source import (
     raise_local_sequence,
     table_inserted_without,
 )
-from raftdjango.backends.sqlite3.speculation import Speculation, State
+from raftdjango.backends.sqlite3.speculation import Speculation
+from raftdjango.backends.sqlite3.turn import exclusive_turn
 from raftdjango.conf import get_settings
 from raftdjango.exceptions import NotReplicable, TransactionConflict
 from raftdjango.writeset.pinning import unpinnable
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     """What to propose, and what to raise when that is done."""
 
 ATTEMPTS_MAX = 50
+EXCLUSIVE_AFTER = 5
+"""Defeats after which nobody else may write until the statement is made: hot counters starve nobody."""
 DDL_SAVEPOINT = "raftdjango_ddl"
 PAUSE_S_MIN, PAUSE_S_MAX = 0.002, 0.25
 
@@ -89,8 +92,12 @@ class Statements:
         statement = Statement(cursor, sql, params, many=many)
         self.speculation.check()
         self.replication.nested.settle(statement.kind)
+        recorder = self.speculation.recorder
         try:
-            self._execute(statement)
+            if recorder is None:
+                self._execute(statement)
+            else:
+                recorder.execute(statement, self._execute)
         except sqlite3.Error:
             # Whatever went wrong after the watchdog had rolled back was caused by that.
             self.speculation.check()
@@ -114,17 +121,17 @@ class Statements:
     def _read(self, statement: Statement) -> None:
         speculation = self.speculation
         if self.replication.in_autocommit():
+            self.replication.freshness.before_statement()
             speculation.run(statement.run)
             return
         self.replication.ensure_begun()
+        self.replication.freshness.inside_block()
         speculation.block.statements += 1
         speculation.run(statement.run)
-        reads = speculation.block.reads
-        if (
-            speculation.state is State.READING
-            and reads.complete
-            and not self.replication.nested.active
-        ):
+        block = speculation.block
+        reads = block.reads
+        # Under the write lock, too: as long as nothing was written the view may be renewed.
+        if not block.wrote and reads.complete and not self.replication.nested.active:
             reads.remember(statement.sql, statement.params, statement.cursor.result_digest())
 
     # -- writes ---------------------------------------------------------------------------------
@@ -144,6 +151,7 @@ class Statements:
     def _write_in_block(self, statement: Statement) -> None:
         speculation = self.speculation
         self.replication.ensure_begun()
+        self.replication.freshness.inside_block()
         speculation.start_writing()
         self.replication.nested.before_write()
         speculation.block.statements += 1
@@ -153,9 +161,12 @@ class Statements:
         try:
             self._speculate(statement)
         except sqlite3.IntegrityError as error:
+            speculation.block.wrote = True  # rows of an OR FAIL, perhaps
             if not self.replication.nested.active:
                 self._note_failed(statement, error, before)
             raise
+        if statement.cursor.rowcount != 0:
+            speculation.block.wrote = True
 
     def _note_failed(
         self, statement: Statement, error: sqlite3.IntegrityError, before: int | None
@@ -236,6 +247,7 @@ class Statements:
         with capture.guard.as_statement(), capture.pinning.pinned(pins):
             self._run_whole(statement)
         capture.schema_changed()
+        self.speculation.block.schema_changed = True
         sql = statement.cursor.driver_sql(statement.sql, statement.params)
         # Outside of the transaction, what is noted with foreign keys off would stay.
         with self.speculation.undisturbed():
@@ -286,13 +298,16 @@ class Statements:
         Nobody has seen anything of it yet, so that running it again is what its place in the log
         asks for.
         """
+        self.replication.freshness.before_statement()
         deadline = time.monotonic() + get_settings().commit_timeout_s
         view = _View(self.replication)
         for attempt in range(1, ATTEMPTS_MAX + 1):
+            late = attempt > EXCLUSIVE_AFTER
             try:
-                unit, failure = self._on_fresh_view(statement, view)
-                if unit is not None:
-                    commit.propose(self.replication, unit)
+                with exclusive_turn(self.replication) if late else nullcontext():
+                    unit, failure = self._on_fresh_view(statement, view)
+                    if unit is not None:
+                        commit.propose(self.replication, unit)
                 _raise(failure)
             except TransactionConflict:
                 if attempt == ATTEMPTS_MAX or time.monotonic() > deadline:

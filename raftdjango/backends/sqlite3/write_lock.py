@@ -21,6 +21,10 @@ NOT_SET_UP = (
 )
 
 
+TURN_PATIENCE_MS = 2_000
+"""What the applier waits for a block that has an exclusive turn, in which little but leases is due."""
+
+
 class WriteLock:
     """The write lock, as one connection asks for it."""
 
@@ -31,6 +35,8 @@ class WriteLock:
         self.right_of_way: RightOfWay | None = None
         """None where there is no node that could wait: in tests, and before there is one."""
         self.timeout_s = 5.0
+        self.in_turn = False
+        """All other nodes wait for this connection's transaction (an exclusive turn)."""
         self._watch: Watch | None = None
 
     @property
@@ -76,7 +82,9 @@ class WriteLock:
         else:
             self.connection.execute("PRAGMA busy_timeout = 0")
             try:
-                taken = self.right_of_way.acquire(self._try_begin, self.timeout_s)
+                taken = self.right_of_way.acquire(
+                    self._try_begin, self.timeout_s, first=self.in_turn
+                )
             finally:
                 self.connection.execute(f"PRAGMA busy_timeout = {int(self.timeout_s * 1000)}")
         if not taken:
@@ -98,7 +106,8 @@ class WriteLock:
     def watch(self, give_way: Callable[[], None]) -> None:
         """The lock is held: have `give_way` called when the applier has waited long enough."""
         if self.right_of_way is not None:
-            self._watch = self.right_of_way.watch(give_way)
+            patience_ms = TURN_PATIENCE_MS if self.in_turn else 0
+            self._watch = self.right_of_way.watch(give_way, patience_ms=patience_ms)
 
     def unwatch(self) -> None:
         """The lock is about to be given back; must not be called under the connection's lock."""

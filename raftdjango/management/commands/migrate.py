@@ -6,6 +6,7 @@ nothing left to do.
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,25 +15,35 @@ from django.core.management.commands import migrate
 from django.db import connections
 
 from raftdjango.backends.sqlite3.migration_lock import migration_lock
-from raftdjango.conf import missing_folder
+from raftdjango.backends.sqlite3.turn import exclusive_turn
+from raftdjango.conf import get_settings, missing_folder
 from raftdjango.exceptions import ClusterUnavailable, TransactionConflict
 
 if TYPE_CHECKING:
     from raftdjango.backends.sqlite3.migration_lock import HeldLock
+    from raftdjango.backends.sqlite3.replication import Replication
 
 
+TURN_SHARE = 0.8
+"""Of `COMMIT_TIMEOUT_S`: a migration's turn may last so long, and others who write still come in time."""
+ATTEMPTS = 3
+"""Runs of one migration that is lost to other writes."""
 LOST = (
     "What is reported as OK above is done; the migration that was under way wrote nothing, unless it "
     "is marked atomic = False. Run migrate again. A migration is one transaction, so that others who "
     "write meanwhile can be in its way: should this happen again, stop them while it runs, split it "
     "into shorter ones, or give it longer by a larger RAFTDJANGO['LOCK_YIELD_MS']."
 )
+AGAIN = "\n  Lost to a write of somebody else ({error}); nothing was written, trying again."
 
 
 class Command(migrate.Command):
     """As Django's."""
 
     lock: HeldLock | None = None
+    _commits: int
+    """Of this connection, before the migration that is under way."""
+    _turn: ExitStack
 
     def handle(self, *args: Any, **options: Any) -> Any:
         """Migrate, as the only one in the group."""
@@ -49,7 +60,7 @@ class Command(migrate.Command):
             with migration_lock(replication, on_wait=self._say_wait) as self.lock:
                 began = True
                 try:
-                    return super().handle(*args, **options)
+                    return self._migrate(self.lock.replication, *args, **options)
                 finally:
                     self.lock = None
         except TransactionConflict as error:
@@ -59,11 +70,32 @@ class Command(migrate.Command):
                 raise
             raise CommandError(str(error)) from error
 
-    def _say_wait(self) -> None:
-        self.stderr.write("Another node is migrating this database; waiting for it to finish.")
+    def _migrate(self, replication: Replication, *args: Any, **options: Any) -> Any:
+        """Django's command, again where a migration was lost before anything of it was written."""
+        for attempt in range(1, ATTEMPTS + 1):
+            self._commits = -1
+            try:
+                with ExitStack() as self._turn:
+                    return super().handle(*args, **options)
+            except TransactionConflict as error:
+                if attempt == ATTEMPTS or replication.commits != self._commits:
+                    raise
+                self.stderr.write(AGAIN.format(error=error))
+        raise AssertionError("unreachable")  # pragma: no cover
+
+    def _say_wait(self, holder: str) -> None:
+        self.stderr.write(f"{holder} is migrating this database; waiting for it to finish.")
 
     def migration_progress_callback(self, action: str, *args: Any, **kwargs: Any) -> None:
-        """Django's reports; at each migration the lock is renewed."""
+        """Django's reports; each migration renews the lock, and runs in an exclusive turn.
+
+        It is one long transaction over whole tables, to which any other write could be fatal.
+        """
         if self.lock is not None and action in {"apply_start", "unapply_start"}:
             self.lock.renew()
+            self._commits = self.lock.replication.commits
+            longest_s = TURN_SHARE * get_settings().commit_timeout_s
+            self._turn.enter_context(exclusive_turn(self.lock.replication, longest_s=longest_s))
+        elif self.lock is not None and action in {"apply_success", "unapply_success"}:
+            self._turn.close()
         super().migration_progress_callback(action, *args, **kwargs)

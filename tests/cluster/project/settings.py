@@ -45,3 +45,5 @@ STATIC_URL = "static/"
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 DATABASES = {"default": {"ENGINE": "raftdjango.backends.sqlite3", "NAME": _node["database"]}}
 RAFTDJANGO = _node["raftdjango"]
+SCRIPTS = "tests.cluster.scripts"
+"""What workers can be told to do."""

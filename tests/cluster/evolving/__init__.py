@@ -1,0 +1,1 @@
+"""An application with a history: its migrations do what real ones do."""

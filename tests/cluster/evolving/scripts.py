@@ -1,0 +1,98 @@
+"""What workers do on the application that evolves.  Arguments and results are JSON."""
+
+from __future__ import annotations
+
+import importlib
+import time
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+from django.core.management import call_command
+from django.db import connection
+from django.db.models import F
+
+from raftdjango.backends.sqlite3 import migration_lock
+from tests.cluster.evolving.models import Book
+from tests.cluster.scripts import *  # noqa: F403
+
+SLUG = "tests.cluster.evolving.migrations.0002_slug"
+CONVERT = "tests.cluster.evolving.migrations.0005_convert"
+
+
+def rows(sql: str) -> list[Any]:
+    with connection.cursor() as cursor:
+        cursor.execute(sql)
+        return cursor.fetchall() if cursor.description else []
+
+
+def prepare(count: int) -> None:
+    """The tables of the writers, and rows of which only the first migration knows."""
+    call_command("migrate", "project", run_syncdb=True, verbosity=0)
+    migrate_to("zero")
+    migrate_to("0001")
+    with connection.cursor() as cursor:
+        cursor.executemany(
+            "INSERT INTO evolving_book (name, price) VALUES (%s, %s)",
+            [(f"book {n}", n / 4) for n in range(count)],
+        )
+
+
+def touch_books_until(stop_file: str) -> dict[str, Any]:
+    """Change rows of the very table that is being migrated, in whatever shape it has."""
+    done, failed = 0, []
+    while not Path(stop_file).exists():
+        try:
+            with connection.cursor() as cursor:
+                # New values, in a column that every shape has.
+                cursor.execute(
+                    "UPDATE evolving_book SET id = -id WHERE abs(id) % 7 = %s", [done % 7]
+                )
+        except Exception as error:
+            failed.append(f"{type(error).__name__}: {error}")
+        done += 1
+    return {"done": done, "failed": failed}
+
+
+def books() -> list[Any]:
+    """As the last migration has the table."""
+    return [
+        [abs(book.pk), book.title, book.cents, book.shelf.name, book.slug.startswith(book.title)]
+        for book in Book.objects.select_related("shelf").order_by("title")
+    ]
+
+
+def migrate_to(target: str, *options: str) -> None:
+    call_command("migrate", "evolving", target, *options, verbosity=0)
+
+
+def migrate_and_fail() -> None:
+    """Python code of a migration fails after its first writes."""
+
+    def fail(apps: Any, editor: Any) -> None:
+        apps.get_model("evolving", "Book").objects.update(slug="the same")
+        raise ZeroDivisionError("in the middle")
+
+    migration = importlib.import_module(SLUG).Migration
+    operations = list(migration.operations)
+    operations[1] = type(operations[1])(fail)
+    with mock.patch.object(migration, "operations", operations):
+        migrate_to("0002")
+
+
+def migrate_and_hang(started_file: str) -> None:
+    """Stop for good between the steps of the migration that is not atomic."""
+    migration_lock.LEASE_MS = 2000
+    module = importlib.import_module(CONVERT)
+
+    def hang(apps: Any, editor: Any) -> None:
+        book = apps.get_model("evolving", "Book")
+        book.objects.filter(pk__lt=100).update(cents=F("price") * 100)
+        Path(started_file).touch()
+        time.sleep(3600)
+
+    migration = module.Migration
+    operations = list(migration.operations)
+    operations[0] = type(operations[0])(hang)
+    with mock.patch.object(migration, "operations", operations):
+        migrate_to("0005")

@@ -52,7 +52,7 @@ TESTED = (
     tested(
         36,
         "a segment made ahead is used though its name could not be synced",
-        "storage/folder.py",
+        "storage/segment_folder.py",
         "            self._not_prepared = True\n",
         "            return\n",
         _CRASHES,
@@ -60,7 +60,7 @@ TESTED = (
     tested(
         32,
         "the name of a segment made ahead is synced again",
-        "storage/folder.py",
+        "storage/segment_folder.py",
         "        if self._not_prepared or not path.exists():\n",
         "        if self._not_prepared and path.exists():\n"
         "            self._disk.sync_folder(self.path)\n"

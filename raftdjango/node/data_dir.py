@@ -106,6 +106,8 @@ def open_identity(group_dir: Path, *, group: str, node_id: str) -> Identity:
             f"{group_dir} belongs to group {identity.group!r}, not to {group!r}. "
             "Correct OPTIONS['raft']['group'] of the database, or DATA_DIR."
         )
+    # Whoever wrote it may have been killed before its name was durable.
+    _sync_names(group_dir)
     return identity
 
 
@@ -133,6 +135,10 @@ def write_identity(group_dir: Path, identity: Identity) -> None:
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+    _sync_names(group_dir)
+
+
+def _sync_names(group_dir: Path) -> None:
     sync_folder(group_dir)
     sync_folder(group_dir.parent)
 

@@ -89,6 +89,15 @@ def test_an_interrupted_write_leaves_the_former_identity(tmp_path, monkeypatch):
     assert open_identity(tmp_path, group="g", node_id="n1") == first
 
 
+def test_an_identity_that_is_found_is_made_durable(tmp_path, monkeypatch):
+    """Who wrote it may have been killed before the folder was synced: a power cut would take it."""
+    open_identity(tmp_path / "g", group="g", node_id="n1")
+    synced: list[Path] = []
+    monkeypatch.setattr(data_dir, "sync_folder", synced.append)
+    open_identity(tmp_path / "g", group="g", node_id="n1")
+    assert synced == [tmp_path / "g", tmp_path]
+
+
 def test_one_lock_at_a_time_and_the_holder_is_named(tmp_path):
     first, second = DataDirLock(tmp_path / "d"), DataDirLock(tmp_path / "d")
     first.acquire()

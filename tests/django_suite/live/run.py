@@ -1,0 +1,150 @@
+"""Labels one after another, each on stock SQLite and on one live cluster, and the two compared."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.django_suite.live.outcomes import FAILED, PASSED, SKIPPED, Outcomes, differences
+from tests.django_suite.live.runner import OUTCOMES_VARIABLE
+
+REPOSITORY = Path(__file__).resolve().parents[3]
+LABELS = [
+    "backends",
+    "basic",
+    "bulk_create",
+    "constraints",
+    "contenttypes_tests",
+    "custom_pk",
+    "delete",
+    "fixtures",
+    "get_or_create",
+    "m2m_intermediary",
+    "m2m_multiple",
+    "m2m_recursive",
+    "m2m_regress",
+    "m2m_signals",
+    "m2m_through",
+    "m2m_through_regress",
+    "select_for_update",
+    "sessions_tests",
+    "transaction_hooks",
+    "transactions",
+    "update",
+    "update_only_fields",
+]
+BRIEF = ["get_or_create", "select_for_update", "transaction_hooks", "transactions", "update"]
+"""Enough to notice that something is broken, in a minute."""
+
+
+@dataclass
+class Result:
+    """One label on both."""
+
+    label: str
+    stock: Outcomes
+    live: Outcomes
+    seconds: float
+    rows: int
+    problems: list[str] = field(default_factory=list)
+
+    def line(self) -> str:
+        live, entries = self.live, self.live.entries
+        verdict = "failed" if self.problems else "equal"
+        return (
+            f"{self.label:20} {verdict}: {live.count(PASSED)} passed (stock "
+            f"{self.stock.count(PASSED)}), {live.count(SKIPPED)} skipped, "
+            f"{live.count(FAILED)} fail on both; {entries.get('tests', 0)} entries, "
+            f"{entries.get('flushes', 0)} more of flushes, {entries.get('refused', 0)} refused; "
+            f"nodes compared {entries.get('comparisons', 0)} times; {self.seconds:.1f} s"
+        )
+
+
+def run(folder: Path, labels: Sequence[str], options: Sequence[str]) -> int:
+    """Run labels on both; the exit code."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.django_suite.live.settings")
+    from tests.django_suite.live.cluster import LiveCluster
+
+    asked = LABELS if not labels else BRIEF if list(labels) == ["brief"] else labels
+    home = Path(tempfile.mkdtemp(prefix="django-suite-live-"))
+    cluster = LiveCluster(home)
+    results = []
+    try:
+        cluster.start()
+        leader = cluster.leader()
+        # A follower's worker: its writes are passed on to the leader and come back through the log.
+        node = next(name for name in cluster.names if name != leader)
+        for label in asked:
+            result = run_label(cluster, node, folder, label, options)
+            results.append(result)
+            print(result.line(), flush=True)
+            for problem in result.problems:
+                print(f"  {problem}", flush=True)
+        cluster.assert_quiet_logs()
+    finally:
+        cluster.close()
+    failed = [result.label for result in results if result.problems]
+    entries = sum(result.live.entries.get("tests", 0) for result in results)
+    passed = sum(result.live.count(PASSED) for result in results)
+    print(
+        f"Django's own suite on three nodes: {len(results)} labels, {passed} tests passed, "
+        f"{entries} entries went through the log, not counting flushes."
+    )
+    if failed:
+        print(f"Not as stock SQLite: {', '.join(failed)}.  The nodes' folders: {home}")
+        return 1
+    shutil.rmtree(home)
+    print("All as stock SQLite, and the nodes equal, row for row.")
+    return 0
+
+
+def run_label(cluster, node: str, folder: Path, label: str, options: Sequence[str]) -> Result:
+    """One label on both."""
+    began = time.monotonic()
+    stock, _ = _run(cluster.folder, folder, label, "stock", options, {})
+    live, output = _run(
+        cluster.folder, folder, label, "settings", options, cluster.environment(node)
+    )
+    rows = cluster.compare()
+    result = Result(label, stock, live, time.monotonic() - began, rows)
+    result.problems.extend(differences(stock, live))
+    if not live.tests:
+        result.problems.append(f"Nothing was run:\n{output}")
+    elif not live.entries.get("tests"):
+        result.problems.append("Nothing went through the log: the tests were run on something else.")
+    return result
+
+
+def _run(
+    home: Path, folder: Path, label: str, settings: str, options: Sequence[str], own: dict[str, str]
+) -> tuple[Outcomes, str]:
+    told = home / f"{label}-{settings}.json"
+    module = f"tests.django_suite.live.{settings}"
+    path = os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])
+    done = subprocess.run(
+        [sys.executable, "runtests.py", f"--settings={module}", "--parallel=1", *options, label],
+        cwd=folder,
+        env={
+            **os.environ,
+            **own,
+            "PYTHONPATH": path,
+            "DJANGO_SETTINGS_MODULE": module,
+            OUTCOMES_VARIABLE: str(told),
+        },
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    (home / f"{label}-{settings}.log").write_text(done.stdout)
+    if not told.exists():
+        return Outcomes(), done.stdout
+    return Outcomes.read(told), done.stdout

@@ -1,0 +1,123 @@
+"""Django's test runner, with test cases that commit: on any backend, and on a node of a cluster."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from django.db import connections
+from django.test import TestCase, TransactionTestCase
+from django.test.runner import DiscoverRunner
+
+from raftdjango.client import Outcome, use_client
+from raftdjango.client.socket import SocketClient
+from raftdjango.writeset import VerdictKind
+from tests.django_suite.live.creation import LiveCreation
+from tests.django_suite.live.equality import Replicas
+from tests.django_suite.live.outcomes import Outcomes, RecordingResult
+
+OUTCOMES_VARIABLE = "DJANGO_SUITE_OUTCOMES"
+
+
+class CommittingRunner(DiscoverRunner):
+    """Every `TestCase` behaves as on a database without transactions: it commits, and is flushed."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.outcomes = RecordingResult.outcomes = Outcomes()
+        TestCase._databases_support_transactions = classmethod(lambda cls: False)  # type: ignore[attr-defined]
+
+    def get_resultclass(self) -> type[RecordingResult]:
+        return RecordingResult
+
+    def run_suite(self, suite: Any, **kwargs: Any) -> Any:
+        result = super().run_suite(suite, **kwargs)
+        self.tell()
+        self.outcomes.write(Path(os.environ[OUTCOMES_VARIABLE]))
+        return result
+
+    def tell(self) -> None:
+        """Add what else is to be known of the run."""
+
+
+class CountingClient(SocketClient):
+    """A worker's client, which counts what goes through the log."""
+
+    counted: Counter[str] = Counter()
+    kind = "setup"
+    _lock_of_all = threading.Lock()
+
+    def propose(
+        self,
+        proposal_id: bytes,
+        command: bytes,
+        *,
+        timeout_s: float,
+        want_keys: Mapping[str, int] | None = None,
+    ) -> Outcome:
+        outcome = super().propose(
+            proposal_id, command, timeout_s=timeout_s, want_keys=want_keys
+        )
+        applied = outcome.verdict.kind is VerdictKind.APPLIED
+        with self._lock_of_all:
+            self.counted[self.kind if applied else "refused"] += 1
+        return outcome
+
+
+class LiveRunner(CommittingRunner):
+    """On the file of a node, as its web worker; the databases of all nodes are compared meanwhile."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        from tests.django_suite.live.settings import NODE
+
+        self.parallel = 1
+        for alias, paths in NODE["replicas"].items():
+            use_client(alias, lambda alias=alias: CountingClient(alias))
+            connections[alias].creation = LiveCreation(connections[alias])
+            _replicas[alias] = Replicas(paths)
+        TransactionTestCase._fixture_teardown = _compare_and_flush  # type: ignore[method-assign]
+
+    def run_suite(self, suite: Any, **kwargs: Any) -> Any:
+        CountingClient.kind = "tests"
+        return super().run_suite(suite, **kwargs)
+
+    def tell(self) -> None:
+        counted = CountingClient.counted
+        self.outcomes.entries = {**counted, "comparisons": _compared[0], "rows": _compared[1]}
+        self.outcomes.declared = [
+            reason
+            for connection in connections.all()
+            for reason in connection.features.django_test_skips
+        ]
+
+
+_replicas: dict[str, Replicas] = {}
+_flushed: dict[str, int] = {}
+"""The log index up to which nothing but a flush has happened, by alias."""
+_compared = [0, 0]
+_flush = TransactionTestCase._fixture_teardown
+
+
+def _compare_and_flush(case: TransactionTestCase) -> None:
+    """The nodes have to be equal after each test that wrote; then it is flushed through the log.
+
+    Not where no entry came since the last flush.
+    """
+    touched = [a for a in _replicas if _replicas[a].index() != _flushed.get(a)]
+    for alias in touched:
+        _compared[0] += 1
+        _compared[1] += _replicas[alias].compare()
+    if touched or not isinstance(case, TestCase):
+        CountingClient.kind = "flushes"
+        try:
+            _flush(case)
+        finally:
+            CountingClient.kind = "tests"
+        if isinstance(case, TestCase):
+            for alias in case._databases_names(include_mirrors=False):  # type: ignore[attr-defined]
+                _flushed[alias] = _replicas[alias].index()

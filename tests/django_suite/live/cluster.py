@@ -34,6 +34,10 @@ class LiveCluster(Cluster):
         names = [first, *(name for name in self.names if name != first)]
         return [str(self.database(name, alias)) for name in names]
 
+    def index(self) -> int:
+        """How many entries both logs have come to, as one node has applied them."""
+        return sum(Replicas(self.replicas(alias)).index() for alias in ALIASES)
+
     def compare(self) -> int:
         """Compare both databases on all nodes, row for row; how many rows there were."""
         return sum(Replicas(self.replicas(alias)).compare() for alias in ALIASES)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import sqlite3
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from collections.abc import Iterator
 
 from raftdjango.backends.sqlite3.tables import quote
 
@@ -30,10 +29,10 @@ class Replicas:
         """How far the first of them has come."""
         return int(self._connect()[0].execute(INDEX).fetchone()[0])
 
-    def compare(self) -> int:
+    def compare(self, patience_s: float = PATIENCE_S) -> int:
         """Wait until all have applied equally much, then compare every row; how many there were."""
         connections = self._connect()
-        deadline = time.monotonic() + PATIENCE_S
+        deadline = time.monotonic() + patience_s
         while True:
             with _snapshots(connections):
                 indexes = [one.execute(INDEX).fetchone()[0] for one in connections]
@@ -41,7 +40,7 @@ class Replicas:
                     return self._compare(connections)
             if time.monotonic() > deadline:
                 raise NotEqual(
-                    f"After {PATIENCE_S:.0f} s the nodes have applied up to {indexes}: {self._paths}"
+                    f"After {patience_s:.0f} s the nodes have applied up to {indexes}: {self._paths}"
                 )
             time.sleep(0.002)
 
@@ -68,7 +67,7 @@ class Replicas:
 
     def _compare_table(self, connections: list[sqlite3.Connection], name: str) -> int:
         first, *others = (
-            # As one list: the order is chosen by SQLite, and equal files choose equally only mostly.
+            # Sorted: in which order a file tells its rows is its own business.
             sorted(one.execute(f"SELECT * FROM {quote(name)}").fetchall(), key=repr)
             for one in connections
         )

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -53,7 +52,8 @@ class Result:
     stock: Outcomes
     live: Outcomes
     seconds: float
-    rows: int
+    moved: int
+    """How many entries both logs grew by."""
     problems: list[str] = field(default_factory=list)
 
     def line(self) -> str:
@@ -62,7 +62,8 @@ class Result:
         return (
             f"{self.label:20} {verdict}: {live.count(PASSED)} passed (stock "
             f"{self.stock.count(PASSED)}), {live.count(SKIPPED)} skipped, "
-            f"{live.count(FAILED)} fail on both; {entries.get('tests', 0)} entries, "
+            f"{live.count(FAILED)} fail on both; {entries.get('tests', 0)} entries "
+            f"({entries.get('blind', 0)} blind), "
             f"{entries.get('flushes', 0)} more of flushes, {entries.get('refused', 0)} refused; "
             f"nodes compared {entries.get('comparisons', 0)} times; {self.seconds:.1f} s"
         )
@@ -109,18 +110,25 @@ def run(folder: Path, labels: Sequence[str], options: Sequence[str]) -> int:
 def run_label(cluster, node: str, folder: Path, label: str, options: Sequence[str]) -> Result:
     """One label on both."""
     began = time.monotonic()
+    index = cluster.index()
     stock, _ = _run(cluster.folder, folder, label, "stock", options, {})
     live, output = _run(
         cluster.folder, folder, label, "settings", options, cluster.environment(node)
     )
-    rows = cluster.compare()
-    result = Result(label, stock, live, time.monotonic() - began, rows)
-    result.problems.extend(differences(stock, live))
-    if not live.tests:
-        result.problems.append(f"Nothing was run:\n{output}")
-    elif not live.entries.get("tests"):
-        result.problems.append("Nothing went through the log: the tests were run on something else.")
+    cluster.compare()
+    result = Result(label, stock, live, time.monotonic() - began, cluster.index() - index)
+    result.problems.extend(judge(stock, live, result.moved) if live.tests else [output])
     return result
+
+
+def judge(stock: Outcomes, live: Outcomes, moved: int) -> Iterator[str]:
+    """What is wrong with a label that was run."""
+    yield from differences(stock, live)
+    own = sum(live.entries.get(kind, 0) for kind in ("setup", "tests", "flushes"))
+    if not live.entries.get("tests"):
+        yield "Nothing that the tests wrote went through the log."
+    elif moved < own:
+        yield f"The tests were told of {own} entries, and the logs of the nodes have grown by {moved}."
 
 
 def _run(

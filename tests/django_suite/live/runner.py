@@ -13,10 +13,18 @@ from django.core.management import call_command
 from django.db import connections, transaction
 from django.test import TestCase, TransactionTestCase
 from django.test.runner import DiscoverRunner
+from django.test.testcases import _AssertNumQueriesContext
 
 from raftdjango.client import Outcome, use_client
 from raftdjango.client.socket import SocketClient
-from raftdjango.writeset import VerdictKind
+from raftdjango.writeset import (
+    BlindDelete,
+    BlindInsert,
+    BlindUpdate,
+    VerdictKind,
+    WriteSet,
+    decode_command,
+)
 from tests.django_suite.live.creation import LiveCreation
 from tests.django_suite.live.equality import Replicas
 from tests.django_suite.live.outcomes import Outcomes, RecordingResult
@@ -31,6 +39,7 @@ class CommittingRunner(DiscoverRunner):
         super().__init__(*args, **kwargs)
         self.outcomes = RecordingResult.outcomes = Outcomes()
         TestCase._databases_support_transactions = classmethod(lambda cls: False)  # type: ignore[attr-defined]
+        _AssertNumQueriesContext.__len__ = _queries  # type: ignore[method-assign]
 
     def get_resultclass(self) -> type[RecordingResult]:
         return RecordingResult
@@ -43,6 +52,14 @@ class CommittingRunner(DiscoverRunner):
 
     def tell(self) -> None:
         """Add what else is to be known of the run."""
+
+
+def _queries(context: _AssertNumQueriesContext) -> int:
+    """How many there were; BEGIN and COMMIT are none, where a test case that does not commit has none."""
+    executed = [query["sql"] for query in context.captured_queries]
+    if len(executed) == context.num:
+        return len(executed)
+    return sum(not sql.startswith(("BEGIN", "COMMIT")) for sql in executed)
 
 
 class CountingClient(SocketClient):
@@ -60,13 +77,21 @@ class CountingClient(SocketClient):
         timeout_s: float,
         want_keys: Mapping[str, int] | None = None,
     ) -> Outcome:
-        outcome = super().propose(
-            proposal_id, command, timeout_s=timeout_s, want_keys=want_keys
-        )
+        outcome = super().propose(proposal_id, command, timeout_s=timeout_s, want_keys=want_keys)
         applied = outcome.verdict.kind is VerdictKind.APPLIED
         with self._lock_of_all:
             self.counted[self.kind if applied else "refused"] += 1
+            self.counted["blind"] += applied and self.kind == "tests" and _is_blind(command)
         return outcome
+
+
+def _is_blind(command: bytes) -> bool:
+    """Whether it went without a local execution."""
+    body = decode_command(command).body
+    return isinstance(body, WriteSet) and any(
+        isinstance(operation, BlindInsert | BlindUpdate | BlindDelete)
+        for operation in body.operations
+    )
 
 
 class LiveRunner(CommittingRunner):

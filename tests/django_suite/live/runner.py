@@ -78,9 +78,12 @@ class CountingClient(SocketClient):
         want_keys: Mapping[str, int] | None = None,
     ) -> Outcome:
         outcome = super().propose(proposal_id, command, timeout_s=timeout_s, want_keys=want_keys)
-        applied = outcome.verdict.kind is VerdictKind.APPLIED
+        verdict = outcome.verdict
+        applied = verdict.kind is VerdictKind.APPLIED
         with self._lock_of_all:
             self.counted[self.kind if applied else "refused"] += 1
+            if not applied:
+                self.counted[f"{verdict.kind.name} {verdict.table} {verdict.message}"] += 1
             self.counted["blind"] += applied and self.kind == "tests" and _is_blind(command)
         return outcome
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +38,15 @@ class LiveCluster(Cluster):
 
     def index(self) -> int:
         """How many entries both logs have come to, as one node has applied them."""
-        return sum(Replicas(self.replicas(alias)).index() for alias in ALIASES)
+        return self._sum(Replicas.index)
 
     def compare(self) -> int:
         """Compare both databases on all nodes, row for row; how many rows there were."""
-        return sum(Replicas(self.replicas(alias)).compare() for alias in ALIASES)
+        return self._sum(Replicas.compare)
+
+    def _sum(self, ask: Callable[[Replicas], int]) -> int:
+        total = 0
+        for alias in ALIASES:
+            with closing(Replicas(self.replicas(alias))) as replicas:
+                total += ask(replicas)
+        return total

@@ -12,6 +12,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.django_suite.live.cluster import LiveCluster
+from tests.django_suite.live.equality import NotEqual
 from tests.django_suite.live.outcomes import FAILED, PASSED, SKIPPED, Outcomes, differences
 from tests.django_suite.live.runner import OUTCOMES_VARIABLE
 
@@ -43,6 +45,9 @@ LABELS = [
 BRIEF = ["get_or_create", "select_for_update", "transaction_hooks", "transactions", "update"]
 """Enough to notice that something is broken, in a minute."""
 
+LABEL_S_MAX = 1800.0
+"""A label that takes longer hangs."""
+
 
 @dataclass
 class Result:
@@ -72,8 +77,6 @@ class Result:
 def run(folder: Path, labels: Sequence[str], options: Sequence[str]) -> int:
     """Run labels on both; the exit code."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.django_suite.live.settings")
-    from tests.django_suite.live.cluster import LiveCluster
-
     asked = LABELS if not labels else BRIEF if list(labels) == ["brief"] else labels
     home = Path(tempfile.mkdtemp(prefix="django-suite-live-"))
     cluster = LiveCluster(home)
@@ -107,7 +110,9 @@ def run(folder: Path, labels: Sequence[str], options: Sequence[str]) -> int:
     return 0
 
 
-def run_label(cluster, node: str, folder: Path, label: str, options: Sequence[str]) -> Result:
+def run_label(
+    cluster: LiveCluster, node: str, folder: Path, label: str, options: Sequence[str]
+) -> Result:
     """One label on both."""
     began = time.monotonic()
     index = cluster.index()
@@ -115,9 +120,12 @@ def run_label(cluster, node: str, folder: Path, label: str, options: Sequence[st
     live, output = _run(
         cluster.folder, folder, label, "settings", options, cluster.environment(node)
     )
-    cluster.compare()
     result = Result(label, stock, live, time.monotonic() - began, cluster.index() - index)
     result.problems.extend(judge(stock, live, result.moved) if live.tests else [output])
+    try:
+        cluster.compare()
+    except NotEqual as unequal:
+        result.problems.append(str(unequal))
     return result
 
 
@@ -151,6 +159,7 @@ def _run(
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
+        timeout=LABEL_S_MAX,
     )
     (home / f"{label}-{settings}.log").write_text(done.stdout)
     if not told.exists():

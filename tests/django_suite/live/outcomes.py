@@ -21,6 +21,8 @@ class Outcomes:
     """Why a test was skipped, or the end of what it failed with."""
     entries: dict[str, int] = field(default_factory=dict)
     """What went through the log, by its kind."""
+    seconds: dict[str, float] = field(default_factory=dict)
+    """What besides the tests took time."""
     declared: list[str] = field(default_factory=list)
     """Reasons for which the backend, or this way of running it, leaves tests out."""
 
@@ -32,8 +34,9 @@ class Outcomes:
             if reason:
                 self.reasons[name] = reason
 
-    def count(self, outcome: str) -> int:
-        return sum(each == outcome for each in self.tests.values())
+    def of(self, outcome: str) -> list[str]:
+        """The tests of which this became."""
+        return sorted(name for name, each in self.tests.items() if each == outcome)
 
     def write(self, path: Path) -> None:
         path.write_text(json.dumps(asdict(self)))

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -61,17 +62,26 @@ class Result:
     """How many entries both logs grew by."""
     problems: list[str] = field(default_factory=list)
 
-    def line(self) -> str:
-        live, entries = self.live, self.live.entries
+    def lines(self) -> Iterator[str]:
+        """What there is to say of it."""
+        live, entries = self.live, Counter(self.live.entries)
         verdict = "failed" if self.problems else "equal"
-        return (
-            f"{self.label:20} {verdict}: {live.count(PASSED)} passed (stock "
-            f"{self.stock.count(PASSED)}), {live.count(SKIPPED)} skipped, "
-            f"{live.count(FAILED)} fail on both; {entries.get('tests', 0)} entries "
-            f"({entries.get('blind', 0)} blind), "
-            f"{entries.get('flushes', 0)} more of flushes, {entries.get('refused', 0)} refused; "
-            f"nodes compared {entries.get('comparisons', 0)} times; {self.seconds:.1f} s"
+        passed, before = len(live.of(PASSED)), len(self.stock.of(PASSED))
+        yield (
+            f"{self.label:20} {verdict}: {passed} passed (stock {before}); "
+            f"{entries['tests']} entries, {entries['blind']} of them blind, {entries['refused']} "
+            f"refused; {entries['flushes']} of flushes; nodes compared {entries['comparisons']} times; "
+            f"{self.seconds:.1f} s, {live.seconds.get('flushing', 0):.1f} of them flushing, "
+            f"{live.seconds.get('comparing', 0):.1f} comparing"
         )
+        for name in live.of(FAILED):
+            if name in self.stock.of(FAILED):
+                yield f"  fails on both: {name}"
+        for name in live.of(SKIPPED):
+            if name in self.stock.of(PASSED):
+                yield f"  left out: {name}: {live.reasons[name]}"
+        for problem in self.problems:
+            yield f"  {problem}"
 
 
 def run(folder: Path, labels: Sequence[str], options: Sequence[str]) -> int:
@@ -89,15 +99,13 @@ def run(folder: Path, labels: Sequence[str], options: Sequence[str]) -> int:
         for label in asked:
             result = run_label(cluster, node, folder, label, options)
             results.append(result)
-            print(result.line(), flush=True)
-            for problem in result.problems:
-                print(f"  {problem}", flush=True)
+            print(*result.lines(), sep="\n", flush=True)
         cluster.assert_quiet_logs()
     finally:
         cluster.close()
     failed = [result.label for result in results if result.problems]
     entries = sum(result.live.entries.get("tests", 0) for result in results)
-    passed = sum(result.live.count(PASSED) for result in results)
+    passed = sum(len(result.live.of(PASSED)) for result in results)
     print(
         f"Django's own suite on three nodes: {len(results)} labels, {passed} tests passed, "
         f"{entries} entries went through the log, not counting flushes."

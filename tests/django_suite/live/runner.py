@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
+import time
 from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
@@ -118,6 +119,8 @@ class LiveRunner(CommittingRunner):
     def tell(self) -> None:
         counted = CountingClient.counted
         self.outcomes.entries = {**counted, "comparisons": _compared[0], "rows": _compared[1]}
+        comparing_s, flushing_s = _spent
+        self.outcomes.seconds = {"comparing": comparing_s, "flushing": flushing_s}
         self.outcomes.declared = [
             reason
             for connection in connections.all()
@@ -129,6 +132,8 @@ _replicas: dict[str, Replicas] = {}
 _flushed: dict[str, int] = {}
 """The log index up to which nothing but a flush has happened, by alias."""
 _compared = [0, 0]
+_spent = [0.0, 0.0]
+"""Seconds: waiting for the nodes and comparing them; flushing."""
 _flush = TransactionTestCase._fixture_teardown
 
 
@@ -139,10 +144,13 @@ def _compare_and_flush(case: TransactionTestCase) -> None:
     """
     names: list[str] = case._databases_names(include_mirrors=False)  # type: ignore[attr-defined]
     touched = [alias for alias in names if _replicas[alias].index() != _flushed.get(alias)]
+    began = time.monotonic()
     for alias in touched:
         _compared[0] += 1
         _compared[1] += _replicas[alias].compare()
     CountingClient.kind = "flushes"
+    compared = time.monotonic()
+    _spent[0] += compared - began
     try:
         if not isinstance(case, TestCase):
             _flush(case)
@@ -152,6 +160,7 @@ def _compare_and_flush(case: TransactionTestCase) -> None:
             _flushed[alias] = _replicas[alias].index()
     finally:
         CountingClient.kind = "tests"
+        _spent[1] += time.monotonic() - compared
 
 
 def _flush_at_once(case: TestCase, alias: str) -> None:

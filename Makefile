@@ -7,11 +7,11 @@ SEEDS ?= 10000
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-stop demo-clean test test-fast test-newer test-django check proto soak workloads mutants coverage bench \
+.PHONY: help demo demo-stop demo-clean test test-fast test-newer test-django test-django-live check proto soak workloads mutants coverage bench \
         bench-core clean
 
 help: ## Show this
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 
 $(VENV)/.demo: pyproject.toml
 	@test -x $(BIN)/python || (echo "Making $(VENV) ..." && $(PYTHON) -m venv $(VENV))
@@ -42,6 +42,7 @@ test: $(VENV)/.dev ## Everything: unit, simulation, real clusters, browser, Djan
 	$(BIN)/python -m pytest -n 2 -m 'not cluster and not browser'
 	$(BIN)/python -m pytest -m 'cluster or browser'
 	$(BIN)/python -m tests.django_suite
+	$(BIN)/python -m tests.django_suite --live brief
 
 test-fast: $(VENV)/.dev ## Without real clusters, browser and Django's suite
 	$(BIN)/python -m pytest -n 2 -m 'not cluster and not browser'
@@ -50,9 +51,13 @@ test-newer: $(VENV)/.dev # As `test`, less what does not depend on the Django ve
 	$(BIN)/python -m pytest -n 2 tests/backend tests/applier tests/operator tests/demo tests/api
 	$(BIN)/python -m pytest tests/cluster/test_everyday.py
 	$(BIN)/python -m tests.django_suite backends bulk_create delete transactions update get_or_create schema
+	$(BIN)/python -m tests.django_suite --live brief
 
 test-django: $(VENV)/.dev ## The part of Django's own suite that touches the database (LABELS=...)
 	$(BIN)/python -m tests.django_suite $(LABELS)
+
+test-django-live: $(VENV)/.dev ## Labels of it that commit, on three nodes (LABELS=...)
+	$(BIN)/python -m tests.django_suite --live $(LABELS)
 
 check: $(VENV)/.dev ## Lint, types, generated code, migrations
 	$(BIN)/ruff check .

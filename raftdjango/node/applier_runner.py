@@ -60,6 +60,8 @@ class AppliedBatch:
     """As the database has it now; empty before the cluster has formed."""
     members: tuple[MemberRow, ...]
     """As the database has them; empty once nobody observes them."""
+    schema_version: int = 0
+    """After it: the index of the last entry with statements."""
 
 
 class ApplierRunner:
@@ -319,9 +321,11 @@ class ApplierRunner:
         last = batch[-1]
         for entry, done in zip(batch, applied, strict=True):
             self.winners.note(entry.index, entry.data, done.verdict)
-        cluster_id = self._applier.state.cluster_id or b""
+        state = self._applier.state
+        cluster_id = state.cluster_id or b""
         members = self._members() if self.observe_members and cluster_id else ()
-        return AppliedBatch(applied, last.index, last.term, cluster_id, members)
+        version = state.schema_version
+        return AppliedBatch(applied, last.index, last.term, cluster_id, members, version)
 
 
 def _size(entries: Iterable[Entry]) -> int:

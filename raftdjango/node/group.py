@@ -284,6 +284,7 @@ class Group:
             if applied.proposal_id is not None:
                 self._intake.applied(applied.proposal_id)
         self.proposals.on_applied(batch)
+        self.leases.on_schema(batch.schema_version)
         if len(self.turns):
             self.turns.on_applied()
         self.consensus.applied(batch.last_index)

@@ -64,6 +64,7 @@ class Leases:
         self._cluster_time_ms = cluster_time_ms
         self._now = now
         self._tables: dict[str, _Table] = {}
+        self._schema_version = 0
 
     def take(self, name: str, count: int) -> range | None:
         """Up to `count` keys, at once, or None; what runs low is leased anew in the background."""
@@ -90,6 +91,17 @@ class Leases:
             return
         table.waiters.append((count, deadline, given))
         self._ask(table, count, deadline)
+
+    def on_schema(self, version: int) -> None:
+        """After statements nothing is left of any lease.
+
+        They may have reset the sequence of a table, or made another of the same name: then the same
+        keys are leased once more, to whoever asks first.
+        """
+        if version != self._schema_version:
+            self._schema_version = version
+            for table in self._tables.values():
+                table.ranges.clear()
 
     def _table(self, name: str) -> _Table | None:
         table = self._tables.get(name)

@@ -167,6 +167,10 @@ def main(arguments: list[str]) -> int:
     """Run the suite; the exit code."""
     labels = [argument for argument in arguments if not argument.startswith("-")]
     options = [argument for argument in arguments if argument.startswith("-")]
+    if "--live" in options:
+        from tests.django_suite.live.run import run
+
+        return run(fetch(), labels, [option for option in options if option != "--live"])
     if labels != ["all"]:
         return run_labels(fetch(), labels or LABELS, options)
     if not any(option.startswith("--parallel") for option in options):

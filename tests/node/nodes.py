@@ -181,14 +181,14 @@ def command(body: Any, *, client: SocketClient, expires_in_ms: int = 20_000) -> 
 
 def make_table(client: SocketClient) -> int:
     """Make the table `note`; the schema version that it gives."""
-    statement = Statement(
-        "CREATE TABLE note (id INTEGER PRIMARY KEY AUTOINCREMENT, text TEXT)",
-        (),
-        Pins(b"\0" * 16, "2026-01-01 00:00:00.000"),
-    )
-    outcome = client.propose(
-        *command(WriteSet(0, (statement,)), client=client), timeout_s=PATIENCE_S
-    )
+    return run_sql(client, "CREATE TABLE note (id INTEGER PRIMARY KEY AUTOINCREMENT, text TEXT)")
+
+
+def run_sql(client: SocketClient, *statements: str) -> int:
+    """Have statements run on every node; the schema version that they give."""
+    pins = Pins(b"\0" * 16, "2026-01-01 00:00:00.000")
+    write_set = WriteSet(0, tuple(Statement(sql, (), pins) for sql in statements))
+    outcome = client.propose(*command(write_set, client=client), timeout_s=PATIENCE_S)
     return outcome.log_index
 
 

@@ -18,6 +18,7 @@ from tests.node.nodes import (
     command,
     insert,
     make_table,
+    run_sql,
     wait_until,
 )
 
@@ -214,6 +215,20 @@ def test_leased_keys_are_never_given_twice(cluster):
     cluster.crash(followers(cluster)[0])
     given += cluster.client(cluster.leader()).lease_keys("note", 10, timeout_s=PATIENCE_S)
     assert len(given) == len(set(given)) >= 100
+
+
+def test_after_a_reset_of_the_sequence_keys_begin_anew_and_no_node_gives_older_ones(cluster):
+    clients = [cluster.client(name) for name in cluster.names]
+    for client in clients:
+        (key, *_) = client.lease_keys("note", 1, timeout_s=PATIENCE_S)
+        write(cluster, client, key)
+    reset = "UPDATE sqlite_sequence SET seq = 0 WHERE name = 'note'"
+    run_sql(clients[0], "DELETE FROM note", reset)
+    cluster.level()
+    given = [key for c in clients for key in c.lease_keys("note", 1, timeout_s=PATIENCE_S)]
+    given += [key for c in clients for key in c.lease_keys("note", 40, timeout_s=PATIENCE_S)]
+    assert min(given) == 1
+    assert len(given) == len(set(given)) > 40
 
 
 def test_a_clean_stop_hands_leadership_over_and_nobody_waits_for_an_election(cluster):

@@ -86,6 +86,7 @@ def test_an_interrupted_write_leaves_the_former_identity(tmp_path, monkeypatch):
     monkeypatch.setattr(data_dir.os, "fsync", lambda fd: (_ for _ in ()).throw(OSError("power")))
     with pytest.raises(OSError, match="power"):
         write_identity(tmp_path, with_cluster(first, CLUSTER))
+    monkeypatch.undo()
     assert open_identity(tmp_path, group="g", node_id="n1") == first
 
 

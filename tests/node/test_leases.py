@@ -140,3 +140,16 @@ def test_no_table_has_no_keys(log):
     assert isinstance(refusal, Refusal)
     assert log.leases.take("", 5) is None
     assert not log.asked
+
+
+def test_after_statements_nothing_is_given_of_an_older_lease(log):
+    """They may have reset the sequence, and then the same keys are leased anew, perhaps to another."""
+    log.leases.on_schema(7)
+    first = log.lease(5)
+    log.grant()
+    log.leases.on_schema(7)
+    second = log.lease(5)
+    assert (first, second) == ([range(1, 6)], [range(6, 11)]), "nothing has changed"
+    log.leases.on_schema(20)
+    log.asked.clear()
+    assert log.leases.take("t", 1) is None

@@ -7,8 +7,8 @@ SEEDS ?= 10000
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-stop demo-clean test test-fast test-newer test-django test-django-live check proto soak workloads mutants coverage bench \
-        bench-core clean
+.PHONY: help demo demo-stop demo-clean test test-fast test-newer test-django test-django-live check proto soak \
+        workloads mutants coverage bench bench-core clean
 
 help: ## Show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'

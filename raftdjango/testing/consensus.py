@@ -19,8 +19,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from django.db.backends.utils import strip_quotes
-
 from raftdjango.applier import Applier, LogEntry, expected_digest, open_database
 from raftdjango.applier.winners import Winners
 from raftdjango.backends.sqlite3.tables import quote
@@ -252,7 +250,6 @@ class InProcessClient:
 
     def lease_keys(self, table: str, count: int, *, timeout_s: float) -> range:
         """The keys that stock Django would give: right behind those in use, no block kept back."""
-        table = strip_quotes(table)
         return self.consensus.leases.take(table, count, lambda: self._last_key(table))
 
     def _last_key(self, table: str) -> int:

@@ -10,6 +10,7 @@ from django.db import IntegrityError, connection, migrations, models, transactio
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.state import ProjectState
 from django.test import TransactionTestCase
+from django.test.utils import isolate_apps
 
 from raftdjango.exceptions import NotReplicable, TransactionConflict
 from raftdjango.writeset import Insert, Statement
@@ -266,3 +267,37 @@ class TestStatements(TransactionTestCase):
         assert elsewhere(lambda: raw("SELECT * FROM newer")) == [(1, 5, 7)]
         assert Account.objects.count() == 2
         raw("DROP TABLE newer")
+
+
+class TestQuotedName(TransactionTestCase):
+    """Django takes `db_table` as it is where it is quoted already; nobody else knows it by that name."""
+
+    @isolate_apps("tests.backend")
+    def test_keys_are_leased_for_the_table_that_it_means(self) -> None:
+        class Quoted(models.Model):
+            name = models.CharField(max_length=9)
+
+            class Meta:
+                app_label = "backend"
+                db_table = '"backend_Quoted"'
+
+        with connection.schema_editor() as editor:
+            editor.create_model(Quoted)
+        client = type(connection.replication.client)
+        lease_keys = client.lease_keys
+        asked = set()
+
+        def lease(self: object, table: str, count: int, *, timeout_s: float) -> range:
+            asked.add(table)
+            return lease_keys(self, table, count, timeout_s=timeout_s)
+
+        try:
+            with mock.patch.object(client, "lease_keys", lease):
+                Quoted.objects.create(name="blind")
+                with transaction.atomic():
+                    Quoted.objects.create(name="in a block")
+                    Quoted.objects.create(name="another")
+            assert asked == {"backend_Quoted"}
+            assert elsewhere(lambda: Quoted.objects.count()) == 3
+        finally:
+            raw('DROP TABLE "backend_Quoted"')

@@ -18,6 +18,7 @@ from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from django.core.exceptions import EmptyResultSet
+from django.db.backends.utils import strip_quotes
 from django.db.models import AutoField, BigAutoField, SmallAutoField
 from django.db.models.sql import compiler
 from django.db.models.sql.compiler import SQLAggregateCompiler
@@ -119,7 +120,7 @@ class SQLInsertCompiler(_TextOnce, compiler.SQLInsertCompiler):
         return field if ordinary else None
 
     def _draw(self, *, probe: bool) -> None:
-        table = self.query.get_meta().db_table
+        table = strip_quotes(self.query.get_meta().db_table)
         count = len(self.query.objs)
         column = self._key_field.column
         try:
@@ -130,7 +131,8 @@ class SQLInsertCompiler(_TextOnce, compiler.SQLInsertCompiler):
             raise
 
     def _is_collision(self, error: IntegrityError) -> bool:
-        return str(error).endswith(f": {self.query.get_meta().db_table}.{self._key_field.column}")
+        table = strip_quotes(self.query.get_meta().db_table)
+        return str(error).endswith(f": {table}.{self._key_field.column}")
 
     def assemble_as_sql(self, fields: Any, value_rows: Any) -> Any:
         """Placeholders and parameters, with the keys drawn; remembered when all are values."""

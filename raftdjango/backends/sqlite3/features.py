@@ -38,6 +38,12 @@ if django.VERSION >= (6, 0):
             "backends.base.test_creation.TestDbCreationTests.test_serialize_deprecation",
         },
     }
+if django.VERSION >= (6, 1):
+    _WHITE_BOX[
+        "The project that it starts in a process of its own does not have the application"
+    ] = {
+        "migrations.test_loader.LoaderTests.test_loading_order_does_not_create_circular_dependency",
+    }
 
 
 class DatabaseFeatures(features.DatabaseFeatures):

@@ -71,27 +71,27 @@ def conflict(table: str) -> Verdict:
 @pytest.mark.parametrize(
     ("operation", "changed"),
     [
-        (Insert(P, (3, "c")), {"p"}),
-        (Update(P, (2,), row_digest((2, "b")), ((1, "c"),)), {"p"}),
-        (Update(P, (2,), row_digest((2, "b")), ()), set()),
-        (ValidatedRead(P, (2,), row_digest((2, "b"))), set()),
-        (Delete(CHILD, (1,), row_digest((1, 1))), {"child"}),
-        (BlindInsert(P, (0, 1), (3, "c")), {"p"}),
-        (BlindUpdate(P, ((2,),), ((1, "c"),)), {"p"}),
-        (BlindUpdate(P, ((9,),), ((1, "c"),)), set()),
-        (BlindUpdate(P, ((1,),), ((0, 7),)), {"p", "child"}),
-        (BlindDelete(P, ((2,),)), {"p"}),
-        (BlindDelete(P, ((1,),)), {"p", "child"}),
-        (BlindDelete(P, ((9,),)), set()),
-        (Insert(P, (3, "a")), set()),
-        (BlindDelete(P, ((1,),), expected_rows=5), set()),
+        (Insert(P, (3, "c")), "p"),
+        (Update(P, (2,), row_digest((2, "b")), ((1, "c"),)), "p"),
+        (Update(P, (2,), row_digest((2, "b")), ()), ""),
+        (ValidatedRead(P, (2,), row_digest((2, "b"))), ""),
+        (Delete(CHILD, (1,), row_digest((1, 1))), "child"),
+        (BlindInsert(P, (0, 1), (3, "c")), "p"),
+        (BlindUpdate(P, ((2,),), ((1, "c"),)), "p"),
+        (BlindUpdate(P, ((9,),), ((1, "c"),)), ""),
+        (BlindUpdate(P, ((1,),), ((0, 7),)), "p child"),
+        (BlindDelete(P, ((2,),)), "p"),
+        (BlindDelete(P, ((1,),)), "p child"),
+        (BlindDelete(P, ((9,),)), ""),
+        (Insert(P, (3, "a")), ""),
+        (BlindDelete(P, ((1,),), expected_rows=5), ""),
     ],
     ids=str,
 )
 def test_which_tables_an_operation_changes(node, operation, changed):
     before = last_changes(node)
     node.apply(operation)
-    assert last_changes(node) == before | dict.fromkeys(changed, now(node))
+    assert last_changes(node) == before | dict.fromkeys(changed.split(), now(node))
 
 
 def test_each_change_is_noted_at_its_own_entry_whatever_the_batch(node):

@@ -314,8 +314,10 @@ class Applier:
 
     def _change(self, entry: LogEntry, body: WriteSet) -> Verdict:
         statements = [each for each in body.operations if type(each) is Statement]
-        only_statements = len(statements) == len(body.operations) and body.reads is None
-        if not only_statements and body.schema_version != self._next_state.schema_version:
+        # One statement alone means the same on any schema.  What several mean together does not: to
+        # rebuild a table is to drop the columns that somebody has added since.
+        alone = len(statements) == len(body.operations) == 1 and body.reads is None
+        if not alone and body.schema_version != self._next_state.schema_version:
             return _SCHEMA_CONFLICT
         if body.reads is not None:
             reads.check(self._connection, self._changes, body.reads)

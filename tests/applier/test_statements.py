@@ -57,6 +57,30 @@ def test_other_pins_give_other_values(node):
     assert one != other
 
 
+def test_a_table_is_not_rebuilt_as_it_was_before_somebody_else_changed_it(node):
+    """A process that migrates may sleep, lose its lock, and wake: the column's data would be gone."""
+    rebuilt = [
+        sql("CREATE TABLE new__t (id integer PRIMARY KEY AUTOINCREMENT, v UNIQUE)"),
+        sql("INSERT INTO new__t (id, v) SELECT id, v FROM t"),
+        sql("DROP TABLE t"),
+        sql("ALTER TABLE new__t RENAME TO t"),
+    ]
+    before = node.applier.state.schema_version
+    node.apply(sql("ALTER TABLE t ADD COLUMN later DEFAULT 7"))
+    node.apply(sql("INSERT INTO t (v) VALUES ('a')"))
+    assert node.apply(*rebuilt, schema_version=before).message == "schema"
+    assert node.select("SELECT v, later FROM t") == [("a", 7)]
+    assert node.apply(*rebuilt).kind == VerdictKind.APPLIED
+
+
+def test_one_statement_alone_is_for_any_schema(node):
+    before = node.applier.state.schema_version
+    node.apply(sql("ALTER TABLE t ADD COLUMN later"))
+    assert node.apply(sql("CREATE INDEX i ON t (v)"), schema_version=before).kind == (
+        VerdictKind.APPLIED
+    )
+
+
 def test_rows_and_statements_in_one_entry_stay_in_order(node):
     verdict = node.apply(
         sql("ALTER TABLE t ADD COLUMN w DEFAULT 5"),

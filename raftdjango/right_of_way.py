@@ -143,11 +143,11 @@ class RightOfWay:
     # -- the applier's side ---------------------------------------------------------------------
 
     @contextmanager
-    def wanted(self) -> Iterator[None]:
-        """Ask workers to stand back while the block waits for the write lock."""
+    def wanted(self, since_ns: int | None = None) -> Iterator[None]:
+        """Ask workers to stand back while the block waits for the write lock, since then or now."""
         if not self._is_applier:
             self._become_applier()
-        self._words[SINCE] = time.monotonic_ns()
+        self._words[SINCE] = since_ns or time.monotonic_ns()
         try:
             yield
         finally:

@@ -75,11 +75,11 @@ class Applier:
         connection: sqlite3.Connection,
         *,
         nested: bool = False,
-        waiting: Callable[[], AbstractContextManager[object]] = nullcontext,
+        waiting: Callable[[int], AbstractContextManager[object]] = nullcontext,
         patience_s: float = PATIENCE_S,
         pinning: Pinning | None = None,
     ) -> None:
-        """`waiting` surrounds the wait for a write lock that somebody else holds.
+        """`waiting(since_ns)` surrounds the wait for a write lock that somebody else holds.
 
         `nested`: the connection is a test's own, in a transaction of its own (`apply_nested`);
         `pinning` then is the one that the connection already has, if any.

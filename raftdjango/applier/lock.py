@@ -24,25 +24,28 @@ class Lock:
         self,
         cursor: sqlite3.Cursor,
         *,
-        waiting: Callable[[], AbstractContextManager[object]],
+        waiting: Callable[[int], AbstractContextManager[object]],
         unhurried: Callable[[], bool],
         patience_s: float,
     ) -> None:
-        """`waiting` asks workers to give way; `unhurried`, whether they need not be asked yet."""
+        """`waiting(since_ns)` asks workers to give way; `unhurried`, whether they need not be asked yet."""
         self._cursor = cursor
         self._waiting = waiting
         self._unhurried = unhurried
         self._patience_s = patience_s
+        self._since_ns = 0
+        """Workers are asked since then; a further try does not begin their time anew."""
 
     def begin(self) -> None:
         """Begin a transaction; raises `Locked` once patience is at its end."""
         if self.try_begin():
             return
-        while self._unhurried():
+        while not self._since_ns and self._unhurried():
             time.sleep(POLL_S)
             if self.try_begin():
                 return
-        with self._waiting():
+        self._since_ns = self._since_ns or time.monotonic_ns()
+        with self._waiting(self._since_ns):
             began = time.monotonic()
             while not self.try_begin():
                 waited_s = time.monotonic() - began
@@ -59,4 +62,5 @@ class Lock:
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY:
                 raise
             return False
+        self._since_ns = 0
         return True

@@ -132,8 +132,9 @@ class RetryMiddleware:
             prepare_next(only, run.conflict, run.attempt)
             run.undo()
         run.begin(_commits())
-        if run.attempt > self.exclusive_after and only is not None:
-            turn.enter_context(in_turn(only))
+        turns = run.attempt - self.exclusive_after
+        if turns > 0 and only is not None:
+            turn.enter_context(in_turn(only, defeats=turns - 1))
 
 
 class Run:

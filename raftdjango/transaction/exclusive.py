@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
-from raftdjango.backends.sqlite3.turn import exclusive_turn
+from raftdjango.backends.sqlite3.turn import exclusive_turn, turn_s
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper
@@ -14,7 +14,12 @@ EXCLUSIVE_AFTER = 5
 """Defeats after which a block that is run again gets a turn."""
 
 
-def in_turn(connection: BaseDatabaseWrapper) -> AbstractContextManager[bool]:
-    """A turn for the next block of this connection, where its database is replicated."""
+def in_turn(connection: BaseDatabaseWrapper, defeats: int = 0) -> AbstractContextManager[bool]:
+    """A turn for the next block of this connection, where its database is replicated.
+
+    `defeats`: in how many turns it did not get done; it has twice as long in each.
+    """
     replication = getattr(connection, "replication", None)
-    return nullcontext(False) if replication is None else exclusive_turn(replication)  # noqa: FBT003
+    if replication is None:
+        return nullcontext(False)  # noqa: FBT003 - there are no turns
+    return exclusive_turn(replication, longest_s=turn_s(defeats))

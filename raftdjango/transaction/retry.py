@@ -60,8 +60,9 @@ def atomic_retry(
 
     With or without arguments: `@atomic_retry`, `@atomic_retry(using="other", attempts=3)`.
     `attempts` counts all runs; the last one's conflict is raised.  After `exclusive_after` defeats
-    the block is run in an exclusive turn, while no node writes anything else: at most about two
-    seconds.  0: at once; None: never.  Never inside another atomic block of the same database: only
+    the block is run in an exclusive turn, while no node writes anything else: for two seconds at
+    most, twice as long in each further turn, up to four fifths of `COMMIT_TIMEOUT_S`.
+    0: at once; None: never.  Never inside another atomic block of the same database: only
     the outermost block can be run again.  `serializable`: the block is a `serializable()` one.
     """
     if callable(using):
@@ -116,9 +117,12 @@ class Retry:
         _refuse_nested(function, connection)
         committed: list[bool] = []
         for attempt in range(1, self.attempts + 1):
-            turn = in_turn(connection) if attempt > self.exclusive_after else nullcontext()
+            turns = attempt - self.exclusive_after
             try:
-                with turn, self._block():
+                with (
+                    in_turn(connection, defeats=turns - 1) if turns > 0 else nullcontext(),
+                    self._block(),
+                ):
                     _note_commit(connection, committed)
                     result = function(*args, **kwargs)
                     if inspect.isawaitable(result):

@@ -85,11 +85,13 @@ def test_a_lock_held_by_another_process_is_waited_for(replica, tmp_path):
     node = replica(SCHEMA, path=tmp_path / "db.sqlite3")
     other = sqlite3.connect(tmp_path / "db.sqlite3", isolation_level=None)
     waited = []
+    since = []
 
     @contextmanager
-    def waiting():
+    def waiting(since_ns):
+        since.append(since_ns)
         waited.append("begin")
-        if len(waited) > 1:
+        if len(waited) == 2:
             other.execute("ROLLBACK")
         yield
         waited.append("end")
@@ -103,12 +105,17 @@ def test_a_lock_held_by_another_process_is_waited_for(replica, tmp_path):
     assert waited == ["begin"]
     assert node.applier.apply_batch(entries)[0].verdict.kind == VerdictKind.APPLIED
     assert waited == ["begin", "begin", "end"]
+    other.execute("BEGIN IMMEDIATE")
+    with pytest.raises(Locked):
+        node.applier.apply_batch(node.entries([node.command(Insert(T, (2, 1)))]))
+    assert since[0] == since[1], "a further try: the holder's time does not begin anew"
+    assert since[1] < since[2], "another wait, another holder"
     other.close()
 
 
 def test_nobody_is_told_of_waiting_when_the_lock_is_free(replica):
     node = replica(SCHEMA)
-    node.applier = Applier(node.connection, waiting=lambda: pytest.fail("no need to wait"))
+    node.applier = Applier(node.connection, waiting=lambda since_ns: pytest.fail("no need to wait"))
     node.applier.prepare()
     node.apply(Insert(T, (1, 1)))
 

@@ -38,10 +38,12 @@ class TestTurns(TransactionTestCase):
         patch.setattr(consensus_module, "TURN_S_MAX", 600.0)
         self.patch = patch
         self.taken: list[bytes] = []
+        self.lengths: list[float] = []
         take_turn = InProcessClient.take_turn
 
         def noting(client: InProcessClient, proposal_id: bytes, **options: float) -> bool:
             self.taken.append(proposal_id)
+            self.lengths.append(options["longest_s"])
             return take_turn(client, proposal_id, **options)
 
         patch.setattr(InProcessClient, "take_turn", noting)
@@ -79,17 +81,23 @@ class TestTurns(TransactionTestCase):
         assert len(self.taken) == 4, "one for each run"
         assert len(set(self.taken)) == 4
 
+    def test_each_turn_is_twice_as_long_as_the_one_before(self) -> None:
+        """So that a block gets done that needs longer, and others wait no longer than they can."""
+        atomic_retry(exclusive_after=1)(self.losing(4))()
+        assert self.lengths == [2.0, 4.0, 8.0, 8.0], "four fifths of COMMIT_TIMEOUT_S"
+
     def test_the_turns_block_has_the_lock_from_its_start(self) -> None:
         states: list[State] = []
 
         @atomic_retry(exclusive_after=0)
         def block() -> None:
             states.append(connection.replication.speculation.state)
-            assert connection.replication.speculation.write_lock.in_turn
+            # The applier waits for it as long as all other nodes do.
+            assert connection.replication.speculation.write_lock.turn_s == 2.0
 
         block()
         assert states == [State.WRITING]
-        assert not connection.replication.speculation.write_lock.in_turn
+        assert not connection.replication.speculation.write_lock.turn_s
         assert connection.replication.turn is None
 
     def test_a_turn_that_was_not_used_is_given_back(self) -> None:
@@ -112,7 +120,7 @@ class TestTurns(TransactionTestCase):
         seen: list[bool] = []
 
         def hook() -> None:
-            seen.append(connection.replication.speculation.write_lock.in_turn)
+            seen.append(connection.replication.speculation.write_lock.turn_s)
             Account.objects.filter(pk=self.pk).update(balance=F("balance") + 1)
 
         @atomic_retry(exclusive_after=0)
@@ -121,7 +129,7 @@ class TestTurns(TransactionTestCase):
             Account.objects.filter(pk=self.pk).update(balance=F("balance") + 1)
 
         block()
-        assert seen == [False]
+        assert seen == [0.0]
         assert self.balance() == 2
 
     def test_a_turn_that_is_not_used_yet_is_enough(self) -> None:

@@ -13,6 +13,8 @@ from tests.cluster.harness import Cluster, Worker, WorkerError, wait_until
 
 LONG_S = 0.4
 """Twice as long as the applier waits for a block."""
+LONGER_S = 5.0
+"""Longer than a first turn and the patience behind it, shorter than a second."""
 
 
 @pytest.fixture
@@ -48,6 +50,12 @@ def test_a_long_block_gets_through_under_steady_writers_of_all_nodes(contended: 
     assert long_block(leaders, attempts=1, exclusive_after=0)["runs"] == 1
     turns = contended.status(contended.leader())["turns"]  # type: ignore[index]
     assert (turns["holder"], turns["timed_out"]) == (None, 0)
+
+
+def test_a_block_longer_than_a_turn_gets_a_longer_one(contended: Cluster) -> None:
+    worker = contended.worker(contended.followers()[0])
+    result = worker.call("long_block", "long", LONGER_S, {"attempts": 2, "exclusive_after": 0})
+    assert result["runs"] == 2, "a first turn is too short, a second is not"
 
 
 def test_a_turn_ends_when_its_worker_is_stopped(cluster: Cluster, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from raftdjango.writeset import (
     Pins,
     Statement,
     Table,
+    VerdictKind,
     WriteSet,
     encode_command,
 )
@@ -187,8 +188,10 @@ def make_table(client: SocketClient) -> int:
 def run_sql(client: SocketClient, *statements: str) -> int:
     """Have statements run on every node; the schema version that they give."""
     pins = Pins(b"\0" * 16, "2026-01-01 00:00:00.000")
-    write_set = WriteSet(0, tuple(Statement(sql, (), pins) for sql in statements))
-    outcome = client.propose(*command(write_set, client=client), timeout_s=PATIENCE_S)
+    for sql in statements:  # one alone is decided anew whatever the schema
+        proposal = command(WriteSet(0, (Statement(sql, (), pins),)), client=client)
+        outcome = client.propose(*proposal, timeout_s=PATIENCE_S)
+        assert outcome.verdict.kind is VerdictKind.APPLIED, outcome
     return outcome.log_index
 
 

@@ -77,7 +77,7 @@ def propose_body(replication: Replication, body: Body) -> Outcome:
     if replication.turn is not None and isinstance(body, WriteSet):
         # By this id the leader knows whose turn it is.
         proposal_id, replication.turn = replication.turn, None
-        replication.speculation.write_lock.in_turn = False
+        replication.speculation.write_lock.turn_s = 0.0
     expires_at_ms = client.cluster_time_ms() + int(timeout_s * 2000)
     command = encode_command(Command(proposal_id, expires_at_ms, body))
     if len(command) > client.transaction_bytes_max:

@@ -28,8 +28,9 @@ LEASE_MS = 30 * 1000
 """Held so long if its holder dies."""
 RENEW_S = 10.0
 POLL_S = 0.5
-YIELD_MS = 1_000
-"""How long a migration at least lets the applier wait: its node counts as ready for about twice as long."""
+YIELD_MS = 60_000
+"""How long a migration at least lets the applier wait.  Its node falls behind and counts as not ready
+meanwhile; the others go on, and what is rebuilt for longer than this would hold up each of them as long."""
 SECRET_BYTES = 16
 
 

@@ -21,10 +21,6 @@ NOT_SET_UP = (
 )
 
 
-TURN_PATIENCE_MS = 2_000
-"""What the applier waits for a block that has an exclusive turn, in which little but leases is due."""
-
-
 class WriteLock:
     """The write lock, as one connection asks for it."""
 
@@ -35,8 +31,8 @@ class WriteLock:
         self.right_of_way: RightOfWay | None = None
         """None where there is no node that could wait: in tests, and before there is one."""
         self.timeout_s = 5.0
-        self.in_turn = False
-        """All other nodes wait for this connection's transaction (an exclusive turn)."""
+        self.turn_s = 0.0
+        """How long all other nodes wait for this connection's transaction (an exclusive turn)."""
         self._watch: Watch | None = None
 
     @property
@@ -83,7 +79,7 @@ class WriteLock:
             self.connection.execute("PRAGMA busy_timeout = 0")
             try:
                 taken = self.right_of_way.acquire(
-                    self._try_begin, self.timeout_s, first=self.in_turn
+                    self._try_begin, self.timeout_s, first=self.turn_s > 0
                 )
             finally:
                 self.connection.execute(f"PRAGMA busy_timeout = {int(self.timeout_s * 1000)}")
@@ -106,7 +102,8 @@ class WriteLock:
     def watch(self, give_way: Callable[[], None]) -> None:
         """The lock is held: have `give_way` called when the applier has waited long enough."""
         if self.right_of_way is not None:
-            patience_ms = TURN_PATIENCE_MS if self.in_turn else 0
+            # In a turn little but leases is due, so the applier can wait as long as everybody else.
+            patience_ms = int(1000 * self.turn_s)
             self._watch = self.right_of_way.watch(give_way, patience_ms=patience_ms)
 
     def unwatch(self) -> None:

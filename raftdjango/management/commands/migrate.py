@@ -15,8 +15,8 @@ from django.core.management.commands import migrate
 from django.db import connections
 
 from raftdjango.backends.sqlite3.migration_lock import migration_lock
-from raftdjango.backends.sqlite3.turn import exclusive_turn
-from raftdjango.conf import get_settings, missing_folder
+from raftdjango.backends.sqlite3.turn import exclusive_turn, longest_turn_s
+from raftdjango.conf import missing_folder
 from raftdjango.exceptions import ClusterUnavailable, TransactionConflict
 
 if TYPE_CHECKING:
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from raftdjango.backends.sqlite3.replication import Replication
 
 
-TURN_SHARE = 0.8
-"""Of `COMMIT_TIMEOUT_S`: a migration's turn may last so long, and others who write still come in time."""
 ATTEMPTS = 3
 """Runs of one migration that is lost to other writes."""
 LOST = (
@@ -94,8 +92,9 @@ class Command(migrate.Command):
         if self.lock is not None and action in {"apply_start", "unapply_start"}:
             self.lock.renew()
             self._commits = self.lock.replication.commits
-            longest_s = TURN_SHARE * get_settings().commit_timeout_s
-            self._turn.enter_context(exclusive_turn(self.lock.replication, longest_s=longest_s))
+            self._turn.enter_context(
+                exclusive_turn(self.lock.replication, longest_s=longest_turn_s())
+            )
         elif self.lock is not None and action in {"apply_success", "unapply_success"}:
             self._turn.close()
         super().migration_progress_callback(action, *args, **kwargs)

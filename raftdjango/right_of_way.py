@@ -68,12 +68,12 @@ WATCHDOG_IDLE_S = 1.0
 class Watch:
     """One write transaction under watch; given by `watch()`, given back to `unwatch()`."""
 
-    __slots__ = ("doom", "doomed", "lock", "open", "patience_ms", "since_ns")
+    __slots__ = ("doom", "doomed", "lock", "open", "reserved_ms", "since_ns")
 
-    def __init__(self, doom: Callable[[], None], since_ns: int, patience_ms: int) -> None:
+    def __init__(self, doom: Callable[[], None], since_ns: int, reserved_ms: int) -> None:
         self.doom = doom
         self.since_ns = since_ns
-        self.patience_ms = patience_ms
+        self.reserved_ms = reserved_ms
         self.open = True
         self.doomed = False
         self.lock = threading.RLock()  # A doom callback may call unwatch() itself.
@@ -233,17 +233,17 @@ class RightOfWay:
                     dead_since = since  # It died while it waited; its successor starts anew.
             time.sleep(min(pause_s, deadline - now))
 
-    def watch(self, doom: Callable[[], None], *, patience_ms: int = 0) -> Watch:
+    def watch(self, doom: Callable[[], None], *, reserved_ms: int = 0) -> Watch:
         """Say that this thread's connection has the write lock; call right after taking it.
 
-        When the applier has waited `lock_yield_ms`, or `patience_ms` if that is longer, `doom` is
+        When the applier has waited `lock_yield_ms`, but not within the first `reserved_ms`, `doom` is
         called from the watchdog's thread: it must make the transaction's owner raise from now on,
         interrupt a running statement, roll back once that has ended, and not wait for anything that
         the owner holds while in `unwatch()`.  It is called again if it raises, else never.
         """
         # Read here, so that a bad setting raises where somebody sees it.
         self._patience_ms = self.lock_yield_ms or get_settings().lock_yield_ms
-        watch = Watch(doom, time.monotonic_ns(), patience_ms)
+        watch = Watch(doom, time.monotonic_ns(), reserved_ms)
         with self._lock:
             self._claim_own()
             if not self._watches:
@@ -294,8 +294,8 @@ class RightOfWay:
                     last_busy = time.monotonic()
                     continue
             waited_ms = self.waited_ms() if watches else 0
-            late = [w for w in watches if waited_ms >= max(yield_ms, w.patience_ms)]
-            if late and self._is_claimed(APPLIER):
+            late = [w for w in watches if _elapsed_ms(w.since_ns) >= w.reserved_ms]
+            if late and waited_ms >= yield_ms and self._is_claimed(APPLIER):
                 for watch in late:
                     self._doom(watch)
 

@@ -13,8 +13,8 @@ from tests.cluster.harness import Cluster, Worker, WorkerError, wait_until
 
 LONG_S = 0.4
 """Twice as long as the applier waits for a block."""
-LONGER_S = 5.0
-"""Longer than a first turn and the patience behind it, shorter than a second."""
+LONGER_S = 3.2
+"""Longer than a first turn, shorter than a second."""
 
 
 @pytest.fixture

@@ -128,9 +128,7 @@ def test_the_first_blocks_of_a_new_cluster_get_keys_for_all_their_tables(cluster
 
 def test_a_large_block_disturbs_nobody(bare_cluster: Cluster, tmp_path: Path) -> None:
     rows, cluster = 20_000, bare_cluster
-    # The block takes a while to write; the applier of its node waits for it, the others do not.
-    cluster.settings["LOCK_YIELD_MS"] = 30_000
-    cluster.settings["COMMIT_TIMEOUT_S"] = 60
+    cluster.settings["COMMIT_TIMEOUT_S"] = 60  # others wait for its turn on a busy machine, too
     cluster.start()
     cluster.leader()
     cluster.worker("n1").call("migrate")

@@ -33,16 +33,26 @@ def test_a_transaction_that_ends_in_time_is_left_alone(right: RightOfWay) -> Non
     assert doomed == []
 
 
-def test_a_transaction_may_ask_for_more_patience(right: RightOfWay) -> None:
+def test_a_transaction_may_have_some_time_of_its_own(right: RightOfWay) -> None:
     doomed: list[str] = []
-    hurried = right.watch(lambda: doomed.append("hurried"))
-    patient = right.watch(lambda: doomed.append("patient"), patience_ms=60_000)
+    usual = right.watch(lambda: doomed.append("usual"))
+    turn = right.watch(lambda: doomed.append("turn"), reserved_ms=60_000)
     with right.wanted():
         wait_until(lambda: doomed)
         wait_until(lambda: right.waited_ms() > 150)
-    assert doomed == ["hurried"]
-    assert right.unwatch(hurried) is True
-    assert right.unwatch(patient) is False
+    assert doomed == ["usual"]
+    assert right.unwatch(usual) is True
+    assert right.unwatch(turn) is False
+
+
+def test_time_of_its_own_counts_from_when_it_took_the_lock(right: RightOfWay) -> None:
+    """Whoever waits for the end of a turn does not wait as long again."""
+    doomed: list[str] = []
+    watch = right.watch(lambda: doomed.append("late"), reserved_ms=60_000)
+    watch.since_ns -= 61_000 * 1_000_000
+    with right.wanted():
+        wait_until(lambda: doomed)
+    assert right.unwatch(watch) is True
 
 
 def test_the_watchdog_wakes_up_again_after_idleness(

@@ -102,9 +102,9 @@ class WriteLock:
     def watch(self, give_way: Callable[[], None]) -> None:
         """The lock is held: have `give_way` called when the applier has waited long enough."""
         if self.right_of_way is not None:
-            # In a turn little but leases is due, so the applier can wait as long as everybody else.
-            patience_ms = int(1000 * self.turn_s)
-            self._watch = self.right_of_way.watch(give_way, patience_ms=patience_ms)
+            # In a turn little but leases is due, so the applier can wait for its end.
+            reserved_ms = int(1000 * self.turn_s)
+            self._watch = self.right_of_way.watch(give_way, reserved_ms=reserved_ms)
 
     def unwatch(self) -> None:
         """The lock is about to be given back; must not be called under the connection's lock."""

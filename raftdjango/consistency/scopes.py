@@ -10,7 +10,6 @@ import functools
 import inspect
 import time
 from collections.abc import Callable
-from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
@@ -26,9 +25,9 @@ from raftdjango.consistency.levels import (
     linearizable_level,
     parse_level,
 )
+from raftdjango.consistency.recording import last_noted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from typing import Self
 
 P = ParamSpec("P")
@@ -76,29 +75,6 @@ def _default(text: str) -> Scope:
     except ValueError as error:
         raise ImproperlyConfigured(f"RAFTDJANGO['DEFAULT_CONSISTENCY']: {error}") from error
     return Scope(level, None, float("-inf"))
-
-
-_written: ContextVar[dict[str, int] | None] = ContextVar("raftdjango_written", default=None)
-
-
-@contextmanager
-def recording() -> Iterator[dict[str, int]]:
-    """By alias, the log index of the last write made meanwhile: here, or in a thread or task begun here."""
-    written: dict[str, int] = {}
-    token = _written.set(written)
-    try:
-        yield written
-    finally:
-        _written.reset(token)
-        for alias, index in written.items():
-            note_write(alias, index)  # to whoever records around this
-
-
-def note_write(alias: str, log_index: int) -> None:
-    """A connection has made an entry."""
-    written = _written.get()
-    if written is not None:
-        written[alias] = max(log_index, written.get(alias, 0))
 
 
 def _without(scope: Scope | None, owner: Consistency) -> Scope | None:
@@ -211,9 +187,10 @@ def local(using: Callable[..., Any] | str | None = None) -> Any:
 
 
 def last_write(using: str | None = None) -> int:
-    """Log index of the last write of this thread's connection; 0 if there was none.
+    """Log index of the last write of this thread or task, and what it awaited; 0 if there was none.
 
-    Hand it to whoever is to see that write on another machine: `with at_least(index): ...`.
+    Hand it to whoever is to see that write on another machine: `with at_least(index): ...`.  What another
+    task wrote (of `asyncio.gather()`, say) is known to that task: take it there.
     """
     alias = using
     if alias is None:
@@ -223,4 +200,5 @@ def last_write(using: str | None = None) -> int:
                 "A log index belongs to one database. Say which: last_write(using=...)."
             )
         (alias,) = aliases
-    return int(connections[alias].replication.last_index)  # type: ignore[attr-defined]
+    of_connection: int = connections[alias].replication.last_index  # type: ignore[attr-defined]
+    return max(of_connection, last_noted(alias))

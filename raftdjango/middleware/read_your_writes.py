@@ -19,7 +19,7 @@ from django.http import HttpResponse
 
 from raftdjango.conf import group_of, replicated_aliases
 from raftdjango.consistency.levels import at_least_level
-from raftdjango.consistency.scopes import recording
+from raftdjango.consistency.recording import recording
 from raftdjango.exceptions import ReplicationError
 
 if TYPE_CHECKING:

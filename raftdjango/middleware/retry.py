@@ -7,21 +7,21 @@ once, nothing that it wrote was committed, and whatever it did to the request ca
 
 from __future__ import annotations
 
-import copy
 import logging
 from contextlib import ExitStack
-from io import BytesIO
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from asgiref.sync import iscoroutinefunction, markcoroutinefunction, sync_to_async
 from django.conf import settings
 from django.db import connections
 from django.http import HttpResponse
 from django.http.request import UnreadablePostError
-from django.utils.functional import LazyObject, empty
 
 from raftdjango.conf import replicated_aliases
+from raftdjango.consistency.recording import Record, recording
 from raftdjango.exceptions import TransactionConflict
+from raftdjango.middleware.marks import choice_of
+from raftdjango.middleware.undo import Undo
 from raftdjango.transaction.exclusive import in_turn
 from raftdjango.transaction.retry import prepare_next
 
@@ -33,23 +33,7 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("raftdjango.requests")
 
-BODY = frozenset({"_body", "_read_started", "_stream", "_post", "_files", "_upload_handlers"})
-"""What a request keeps of its body once it was read: the next run reads it from there."""
 STATE = "_raftdjango_retry"
-
-View = TypeVar("View", bound="Callable[..., Any]")
-
-
-def retry_on_conflict(view: View) -> View:
-    """Have `RetryMiddleware` run this view again whatever the method: twice must be like once."""
-    view.retry_on_conflict = True  # type: ignore[attr-defined]
-    return view
-
-
-def never_retry(view: View) -> View:
-    """Have `RetryMiddleware` leave this view alone."""
-    view.retry_on_conflict = False  # type: ignore[attr-defined]
-    return view
 
 
 class RetryMiddleware:
@@ -81,7 +65,8 @@ class RetryMiddleware:
         while True:
             with ExitStack() as turn:
                 self._begin(run, turn)
-                response = self.get_response(request)
+                with recording() as run.written:
+                    response = self.get_response(request)
             if run.conflict is None:
                 return response
 
@@ -92,7 +77,8 @@ class RetryMiddleware:
             # Where synchronous views, and what asynchronous ones ask the database, run as well.
             await sync_to_async(self._begin)(run, turn)
             try:
-                response: HttpResponseBase = await self.get_response(request)
+                with recording() as run.written:
+                    response: HttpResponseBase = await self.get_response(request)
             finally:
                 await sync_to_async(turn.close)()
             if run.conflict is None:
@@ -104,10 +90,12 @@ class RetryMiddleware:
         """See whether this view may run again, and that its request's body can be read again."""
         run: Run | None = getattr(request, STATE, None)
         if run is not None:
-            chosen = getattr(view, "retry_on_conflict", None)
+            chosen = choice_of(view, request.method)
             run.allowed = request.method in self.methods if chosen is None else chosen
             if run.allowed:
                 _keep_body(request)
+                if not hasattr(request, "_body"):
+                    run.undo.remember_forms()
 
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
         """Take a conflict that the next run may not meet."""
@@ -117,8 +105,8 @@ class RetryMiddleware:
             or not isinstance(error, TransactionConflict)
             or not run.allowed
             or run.attempt >= self.attempts
-            or _commits() != run.commits
-            or not _can_be_read_again(request)
+            or run.written.may_have_written
+            or not _can_be_read_again(run)
         ):
             return None
         run.conflict = error
@@ -131,7 +119,7 @@ class RetryMiddleware:
             logger.info("%s is answered anew: %s", run.request.path, run.conflict)
             prepare_next(only, run.conflict, run.attempt)
             run.undo()
-        run.begin(_commits())
+        run.begin()
         turns = run.attempt - self.exclusive_after
         if turns > 0 and only is not None:
             turn.enter_context(in_turn(only, defeats=turns - 1))
@@ -145,65 +133,15 @@ class Run:
         self.attempt = 0
         self.allowed = False
         self.conflict: TransactionConflict | None = None
-        self.commits = 0
+        self.written = Record()
         setattr(request, STATE, self)
-        self._attributes = dict(vars(request))
-        self._meta = dict(request.META)
-        self._unevaluated = [
-            value
-            for value in self._attributes.values()
-            if isinstance(value, LazyObject) and value._wrapped is empty
-        ]
-        self._session = _contents(self._attributes.get("session"))
-        self._messages = _contents(self._attributes.get("_messages"))
+        self.undo = Undo(request)
 
-    def begin(self, commits: int) -> None:
+    def begin(self) -> None:
         """Another run."""
         self.attempt += 1
         self.conflict = None
         self.allowed = False
-        self.commits = commits
-
-    def undo(self) -> None:
-        """Have the request as it was, its body apart."""
-        attributes = vars(self.request)
-        body = {name: value for name, value in attributes.items() if name in BODY}
-        attributes.clear()
-        attributes.update({**self._attributes, **body})
-        if "_body" in body:
-            attributes["_stream"] = BytesIO(body["_body"])
-        self.request.META.clear()
-        self.request.META.update(self._meta)
-        for lazy in self._unevaluated:
-            lazy._wrapped = empty
-        for name, contents in (("session", self._session), ("_messages", self._messages)):
-            if contents is not None:
-                vars(attributes[name]).clear()
-                vars(attributes[name]).update(_copied(contents))
-        for _, files in body["_files"].lists() if "_files" in body else ():
-            for file in files:
-                file.seek(0)
-
-
-def _contents(thing: Any) -> dict[str, Any] | None:
-    """What sessions and messages hold, apart from what they were made from."""
-    return None if thing is None else _copied(vars(thing))
-
-
-def _copied(contents: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: copy.deepcopy(value) if isinstance(value, dict | list) else value
-        for name, value in contents.items()
-    }
-
-
-def _commits() -> int:
-    """Transactions that this thread's connections have committed so far."""
-    return sum(
-        connection.replication.commits
-        for connection in connections.all(initialized_only=True)
-        if hasattr(connection, "replication")
-    )
 
 
 def _keep_body(request: HttpRequest) -> None:
@@ -225,8 +163,9 @@ def _keep_body(request: HttpRequest) -> None:
             return  # The view will meet it, if it asks for the body at all.
 
 
-def _can_be_read_again(request: HttpRequest) -> bool:
+def _can_be_read_again(run: Run) -> bool:
+    request = run.request
     if hasattr(request, "_body") or not getattr(request, "_read_started", False):
         return True
     # An upload that Django has parsed.  With other methods it has the attribute without reading.
-    return request.method == "POST" and hasattr(request, "_files")
+    return request.method == "POST" and run.undo.has_forms

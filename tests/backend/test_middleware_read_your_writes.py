@@ -13,7 +13,7 @@ from django.http import HttpRequest, HttpResponse
 from django.test import AsyncRequestFactory, RequestFactory, override_settings
 
 from raftdjango.consistency import last_write
-from raftdjango.consistency.scopes import recording
+from raftdjango.consistency.recording import recording
 from raftdjango.middleware import ReadYourWritesMiddleware
 from raftdjango.middleware.read_your_writes import SALT
 from tests.backend.consistency_support import Node, balance, clock, node

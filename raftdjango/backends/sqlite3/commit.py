@@ -11,6 +11,7 @@ from django.db import IntegrityError, OperationalError
 from raftdjango.backends.sqlite3 import journal
 from raftdjango.client import proposal_ids
 from raftdjango.conf import get_settings
+from raftdjango.consistency.recording import note_commit, proposing
 from raftdjango.exceptions import (
     ClusterUnavailable,
     ConstraintConflict,
@@ -88,9 +89,12 @@ def propose_body(replication: Replication, body: Body) -> Outcome:
         )
     allocator = replication.allocator
     asked_at = time.monotonic()
-    outcome = replication.send(
-        proposal_id, command, timeout_s=timeout_s, want_keys=allocator.wanted()
-    )
+    with proposing(proposal_id):
+        outcome = replication.send(
+            proposal_id, command, timeout_s=timeout_s, want_keys=allocator.wanted()
+        )
+        if outcome.verdict.kind is VerdictKind.APPLIED:
+            note_commit()
     allocator.feed(outcome.keys)
     if isinstance(body, WriteSet):
         # Of other commands the node may have told before they were applied here.

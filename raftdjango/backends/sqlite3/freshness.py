@@ -16,7 +16,8 @@ from django.db.transaction import TransactionManagementError
 
 from raftdjango.backends.sqlite3.speculation import STATE_SQL, State
 from raftdjango.conf import get_settings
-from raftdjango.consistency.scopes import in_force, note_write
+from raftdjango.consistency.recording import note_write
+from raftdjango.consistency.scopes import in_force
 from raftdjango.exceptions import ClusterUnavailable
 
 if TYPE_CHECKING:

@@ -1,0 +1,162 @@
+"""What a request was like, so that another run of its view finds it so again.
+
+Containers are taken apart and put together again; of other things only those are looked into whose
+insides views are known to change: the session, the messages, rows such as `request.user`.  Everything
+else is shared: it may be a socket, or lead to one.
+"""
+
+from __future__ import annotations
+
+import copy
+from io import BytesIO
+from typing import TYPE_CHECKING, Any
+
+from django.contrib.messages.storage.base import BaseStorage
+from django.contrib.sessions.backends.base import SessionBase
+from django.db.models import Model
+from django.db.models.base import ModelState
+from django.http import QueryDict
+from django.utils.datastructures import MultiValueDict
+from django.utils.functional import LazyObject, empty
+
+if TYPE_CHECKING:
+    from django.http import HttpRequest
+
+BODY = frozenset({"_body", "_read_started", "_stream", "_post", "_files", "_upload_handlers"})
+"""What a request keeps of its body once it was read: the next run reads it from there."""
+PARSED = frozenset({"_post", "_files"})
+LOOKED_INTO = frozenset({"session", "_messages"})
+SERVERS_OWN = frozenset({"environ", "META", "scope"})
+"""What the server gave, in which views may change the top at most."""
+
+
+class Undo:
+    """A request as it was, its body apart."""
+
+    def __init__(self, request: HttpRequest) -> None:
+        self._request = request
+        attributes = vars(request)
+        self._attributes = dict(attributes)
+        self._containers = {
+            name: copied(value)
+            for name, value in self._attributes.items()
+            if name not in SERVERS_OWN | BODY and _is_container(value)
+        }
+        self._meta = dict(request.META)
+        self._unevaluated: list[Any] = []
+        found: dict[int, Any] = {}
+        for name, value in self._attributes.items():
+            lazy = _is(value, LazyObject)
+            if lazy and value._wrapped is empty:
+                self._unevaluated.append(value)
+            else:
+                value = value._wrapped if lazy else value
+                _find_things(value, found, sure=name in LOOKED_INTO)
+        self._insides = [(each, copied(vars(each))) for each in found.values()]
+        """Things, and what their attributes were."""
+        self._forms: dict[str, Any] = {}
+        if attributes.keys() >= PARSED:
+            self._note_forms()
+
+    @property
+    def has_forms(self) -> bool:
+        """Whether a form was parsed, and is remembered as it was then."""
+        return bool(self._forms)
+
+    def remember_forms(self) -> None:
+        """Have the form remembered as soon as it is parsed; needed where the body is not kept."""
+        request: Any = self._request
+        if self._forms:
+            return
+        if hasattr(request, "_post"):
+            self._note_forms()
+            return
+        parse = request._load_post_and_files
+
+        def parse_and_remember() -> None:
+            vars(request).pop("_load_post_and_files", None)
+            parse()
+            self._note_forms()
+
+        request._load_post_and_files = parse_and_remember
+
+    def _note_forms(self) -> None:
+        attributes = vars(self._request)
+        self._forms = {name: copied(attributes[name]) for name in PARSED}
+
+    def __call__(self) -> None:
+        """Have everything as it was."""
+        attributes = vars(self._request)
+        body = {name: value for name, value in attributes.items() if name in BODY}
+        if "_body" in body:
+            # Parsed anew, if the view asks for it again.
+            body = {name: value for name, value in body.items() if name not in PARSED}
+            body["_stream"] = BytesIO(body["_body"])
+        # Others than the view may have put something in the place of what was parsed.
+        body.update({name: copied(value) for name, value in self._forms.items()})
+        attributes.clear()
+        attributes.update({**self._attributes, **body})
+        for name, contents in self._containers.items():
+            attributes[name] = _refilled(attributes[name], contents)
+        self._request.META.clear()
+        self._request.META.update(self._meta)
+        for lazy in self._unevaluated:
+            lazy._wrapped = empty
+        for thing, contents in self._insides:
+            vars(thing).clear()
+            vars(thing).update(copied(contents))
+        for _, files in body["_files"].lists() if "_files" in body else ():
+            for file in files:
+                file.seek(0)
+
+
+def _is(value: Any, *kinds: type) -> bool:
+    """`isinstance()` would evaluate what is lazy."""
+    return issubclass(type(value), kinds)
+
+
+def copied(value: Any) -> Any:
+    """Containers anew, with the same contents in them."""
+    if _is(value, MultiValueDict):
+        twin: Any = copy.copy(value)
+        if _is(value, QueryDict):
+            twin._mutable = value._mutable
+        return twin
+    kind = type(value)
+    if kind is dict:
+        return {name: copied(each) for name, each in value.items()}
+    if kind is list:
+        return [copied(each) for each in value]
+    return set(value) if kind is set else value
+
+
+def _is_container(value: Any) -> bool:
+    return type(value) in {dict, list, set} or _is(value, MultiValueDict)
+
+
+def _refilled(container: Any, contents: Any) -> Any:
+    """The very same container, where others may hold it too."""
+    contents = copied(contents)
+    if _is(container, MultiValueDict):
+        return contents
+    container.clear()
+    (container.extend if isinstance(container, list) else container.update)(contents)
+    return container
+
+
+def _find_things(value: Any, found: dict[int, Any], *, sure: bool = False) -> None:
+    """What of a request's attribute is looked into, by identity."""
+    if id(value) in found or not (sure or _is(value, Model, SessionBase, BaseStorage)):
+        return
+    attributes = getattr(value, "__dict__", None)
+    if attributes is None:
+        return
+    found[id(value)] = value
+    if _is(value, BaseStorage):
+        for each in getattr(value, "storages", ()):  # Django's default one is made of several
+            _find_things(each, found)
+    state = attributes.get("_state")
+    if _is(value, Model) and _is(state, ModelState):
+        found[id(state)] = state
+        for each in list(vars(state).get("fields_cache", {}).values()):
+            _find_things(each, found)

@@ -63,13 +63,35 @@ class ClusterUnavailable(ReplicationError):
 class CommitUncertain(ReplicationError):
     """The deadline passed after the write had left this node: it may or may not have been made."""
 
-    def __init__(self, message: str, *, resolver: Callable[[float], bool | None]) -> None:
-        super().__init__(message)
+    def __init__(
+        self,
+        message: str,
+        token: str = "",
+        *,
+        resolver: Callable[[float], bool | None] | None = None,
+    ) -> None:
+        # Both are arguments, so that whatever carries an exception by its arguments carries both.
+        super().__init__(message, token)
+        self.token = token
+        """Names the write, for `raftdjango.transaction.resolve()` in another process."""
         self._resolver = resolver
+
+    def __str__(self) -> str:
+        return str(self.args[0])
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """The resolver belongs to this process' connection; elsewhere the token is asked for."""
+        return type(self), self.args, {**vars(self), "_resolver": None}
 
     def resolve(self, timeout_s: float = 30.0) -> bool | None:
         """Ask again: True it was written, False it never will be, None still unknown."""
-        return self._resolver(timeout_s)
+        if self._resolver is not None:
+            return self._resolver(timeout_s)
+        if not self.token:
+            return None
+        from raftdjango.transaction.resolving import resolve
+
+        return resolve(self.token, timeout_s)
 
 
 class TransactionTooLarge(ReplicationError):

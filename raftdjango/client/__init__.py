@@ -19,6 +19,7 @@ from raftdjango.conf import ENGINE
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from raftdjango.client.uncertain import Uncertain
     from raftdjango.writeset import Verdict
 
 
@@ -72,6 +73,9 @@ class NodeClient(Protocol):
 
     def end_turn(self, proposal_id: bytes) -> None:
         """Give back a turn that no proposal has ended."""
+
+    def resolve(self, uncertain: Uncertain, *, timeout_s: float) -> bool | None:
+        """What became of a proposal, of whatever node: see `CommitUncertain.resolve`."""
 
     def status(self, *, timeout_s: float) -> dict[str, Any]:
         """What `raftctl status --json` prints."""

@@ -19,6 +19,7 @@ from raftdjango.client import Outcome, channel_pb2
 from raftdjango.client.absence import GRACE_S, Absence
 from raftdjango.client.local_database import local_outcome, local_state
 from raftdjango.client.stream import ConnectionLost, Stream
+from raftdjango.client.uncertain import Uncertain
 from raftdjango.conf import database_path, get_settings, group_of
 from raftdjango.exceptions import (
     ClusterUnavailable,
@@ -53,6 +54,7 @@ class SocketClient:
     ) -> None:
         """Settings and file of the alias, unless a test brings those of several nodes."""
         settings = settings or get_settings()
+        self._alias = alias
         self._group = group_of(alias)
         self._path = settings.socket_path(self._group)
         self._lock_path = settings.data_dir / "lock"
@@ -93,10 +95,7 @@ class SocketClient:
         try:
             answer = self._ask_until(request, timeout_s)
         except Doubt as doubt:
-            raise CommitUncertain(
-                f"The write may or may not have been made: {doubt}",
-                resolver=lambda resolve_s: self._resolve(proposal_id, command, resolve_s),
-            ) from doubt
+            raise self._uncertain(proposal_id, command, doubt) from doubt
         outcome = answer.outcome
         verdict = decode_verdict(outcome.verdict)
         if verdict.kind is VerdictKind.EXPIRED:
@@ -275,9 +274,19 @@ class SocketClient:
             self._stream.close()
             self._stream = None
 
-    def _resolve(self, proposal_id: bytes, command: bytes, timeout_s: float) -> bool | None:
-        """What became of a proposal: see `CommitUncertain.resolve`."""
+    def _uncertain(self, proposal_id: bytes, command: bytes, doubt: Doubt) -> CommitUncertain:
+        state = local_state(self._database)
+        cluster_id = (state.cluster_id if state else None) or b""
         expires_at_ms = decode_command(command).expires_at_ms
+        uncertain = Uncertain(self._alias, proposal_id, expires_at_ms, cluster_id)
+        return CommitUncertain(
+            f"The write may or may not have been made: {doubt}",
+            str(uncertain),
+            resolver=lambda timeout_s: self.resolve(uncertain, timeout_s=timeout_s),
+        )
+
+    def resolve(self, uncertain: Uncertain, *, timeout_s: float) -> bool | None:
+        """See `NodeClient.resolve`."""
         deadline = time.monotonic() + timeout_s
         while (left := deadline - time.monotonic()) > 0:
             try:
@@ -285,14 +294,20 @@ class SocketClient:
                 self._refresh(left, by_entry=True)
             except ClusterUnavailable:
                 return None
-            verdict, state = local_outcome(self._database, proposal_id)
+            verdict, state = local_outcome(self._database, uncertain.proposal_id)
             if verdict is not None:
                 return verdict.kind is VerdictKind.APPLIED
+            cluster_id = (state.cluster_id if state else None) or b""
+            if uncertain.cluster_id and cluster_id != uncertain.cluster_id:
+                raise ValueError("That write was another cluster's: this one cannot tell.")
             time_ms = state.time_ms if state else 0
-            if time_ms > expires_at_ms:
+            if time_ms > uncertain.expires_at_ms:
                 # Later still, the stored outcome may have been pruned: then nobody knows.
-                return None if time_ms > expires_at_ms + OUTCOME_GRACE_MS else False
-            wait_s = min(deadline - time.monotonic(), (expires_at_ms - time_ms + 1) / 1000)
+                pruned = time_ms > uncertain.expires_at_ms + OUTCOME_GRACE_MS
+                return None if pruned else False
+            wait_s = min(
+                deadline - time.monotonic(), (uncertain.expires_at_ms - time_ms + 1) / 1000
+            )
             time.sleep(max(wait_s, 0.0))
         return None
 

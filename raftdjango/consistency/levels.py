@@ -36,6 +36,8 @@ class Level:
 
 def checked_timeout(timeout_s: float | None) -> float | None:
     """The timeout of a level, if it is one."""
+    if timeout_s is not None and not isinstance(timeout_s, int | float):
+        raise TypeError(f"timeout_s is a number of seconds, not {timeout_s!r}.")
     if timeout_s is not None and not 0 < timeout_s <= SECONDS_MAX:
         raise ValueError(f"A read cannot wait for {timeout_s!r} seconds.")
     return timeout_s
@@ -43,6 +45,11 @@ def checked_timeout(timeout_s: float | None) -> float | None:
 
 def bounded_level(seconds: float, timeout_s: float | None = None) -> Level:
     """At most so old."""
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float):
+        raise TypeError(
+            f"bounded() takes seconds first, not {seconds!r}: bounded(0.5), or for one database "
+            'bounded(0.5, "default").'
+        )
     if not 0 < seconds <= SECONDS_MAX:
         raise ValueError(
             f"bounded() takes seconds above 0 and at most {SECONDS_MAX:g}, not {seconds!r}; "
@@ -53,6 +60,11 @@ def bounded_level(seconds: float, timeout_s: float | None = None) -> Level:
 
 def at_least_level(index: int, timeout_s: float | None = None) -> Level:
     """At least as new as this entry."""
+    if isinstance(index, str):
+        raise TypeError(
+            f"at_least() takes a log index first, not {index!r}: at_least(index), or for one of several "
+            'databases at_least(index, "default").'
+        )
     if isinstance(index, bool) or not isinstance(index, int) or index < 0:
         raise ValueError(f"at_least() takes a log index, not {index!r}.")
     return Level(index=index, timeout_s=checked_timeout(timeout_s))

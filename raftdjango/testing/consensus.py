@@ -19,19 +19,27 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from raftdjango.applier import Applier, LogEntry, expected_digest, open_database
+from raftdjango.applier import (
+    Applier,
+    LogEntry,
+    expected_digest,
+    open_database,
+    stored_outcome,
+)
 from raftdjango.applier.winners import Winners
 from raftdjango.backends.sqlite3.tables import quote
 from raftdjango.client import Outcome
+from raftdjango.client.local_database import local_outcome
 from raftdjango.exceptions import ClusterUnavailable
 from raftdjango.testing import faults
-from raftdjango.writeset import WriteSet, decode_command, encode_command
+from raftdjango.writeset import VerdictKind, WriteSet, decode_command, encode_command
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Callable, Iterator, Mapping
 
     from raftdjango.backends.sqlite3.base import DatabaseWrapper
+    from raftdjango.client.uncertain import Uncertain
 
 TURN_S_MAX = 2.0
 TRANSACTION_BYTES_MAX = 64 * 1024 * 1024
@@ -274,6 +282,14 @@ class InProcessClient:
     def end_turn(self, proposal_id: bytes) -> None:
         """See `raftdjango.client.NodeClient.end_turn`."""
         self.consensus.end_turn(proposal_id)
+
+    def resolve(self, uncertain: Uncertain, *, timeout_s: float) -> bool | None:
+        """At once: what was not applied when it was proposed never will be."""
+        if self.wrapper.replication.nested.active:
+            found = stored_outcome(self.wrapper.connection, uncertain.proposal_id)
+            return found is not None and found[0].kind is VerdictKind.APPLIED
+        verdict, _ = local_outcome(Path(self.consensus.path), uncertain.proposal_id)
+        return verdict is not None and verdict.kind is VerdictKind.APPLIED
 
     def status(self, *, timeout_s: float) -> dict[str, Any]:
         """As a cluster of one."""

@@ -18,11 +18,13 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import DEFAULT_DB_ALIAS, connections
 
 from raftdjango.client import Outcome
+from raftdjango.client.uncertain import Uncertain
 from raftdjango.exceptions import ClusterUnavailable, CommitUncertain
 from raftdjango.writeset import (
     BlindDelete,
     BlindInsert,
     BlindUpdate,
+    Command,
     Insert,
     Statement,
     Verdict,
@@ -73,20 +75,26 @@ class Injection:
         return self.times is not None and self.happened >= self.times
 
     def meet(
-        self, write_set: WriteSet, applied_index: Callable[[], int], apply: Callable[[], Outcome]
+        self,
+        using: str,
+        command: Command,
+        applied_index: Callable[[], int],
+        apply: Callable[[], Outcome],
     ) -> Outcome:
         """What the commit comes to; `apply` makes it after all."""
         if self.fault is Fault.UNAVAILABLE:
             raise ClusterUnavailable(f"Nothing was written: no majority answered {INJECTED}.")
         if self.fault is Fault.UNCERTAIN:
-            made = self.applied and apply().verdict.kind is VerdictKind.APPLIED
+            if self.applied:
+                apply()
             raise CommitUncertain(
                 f"The write may or may not have been made: no answer came in time {INJECTED}.",
-                resolver=lambda timeout_s: made,
+                str(Uncertain(using, command.proposal_id, command.expires_at_ms)),
             )
         # What won is there already, as far as anybody can see.
         index = applied_index()
-        return Outcome(self._verdict(write_set), log_index=index, winner_index=index)
+        assert isinstance(command.body, WriteSet)
+        return Outcome(self._verdict(command.body), log_index=index, winner_index=index)
 
     def _verdict(self, write_set: WriteSet) -> Verdict:
         table, key, columns = _first_row(write_set)
@@ -167,12 +175,11 @@ def pass_on(
     """Apply a command, or do what was injected instead; called by what stands in for the node."""
     if using not in _injections:
         return apply()
-    body = decode_command(command).body
-    injection = _next(using) if isinstance(body, WriteSet) else None
+    decoded = decode_command(command)
+    injection = _next(using) if isinstance(decoded.body, WriteSet) else None
     if injection is None:
         return apply()
-    assert isinstance(body, WriteSet)
-    return injection.meet(body, applied_index, apply)
+    return injection.meet(using, decoded, applied_index, apply)
 
 
 def _next(using: str) -> Injection | None:

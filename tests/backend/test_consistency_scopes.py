@@ -9,10 +9,12 @@ from typing import Any
 import pytest
 from asgiref.sync import sync_to_async
 from django.core.exceptions import ImproperlyConfigured
+from django.db import connections
 
 from raftdjango.consistency import at_least, bounded, last_write, linearizable, local
 from raftdjango.consistency.levels import parse_level
 from raftdjango.consistency.scopes import in_force
+from tests.backend.models import Tag
 
 
 def level(alias: str = "default") -> str:
@@ -153,6 +155,20 @@ def test_what_is_no_level(wrong: Any) -> None:
         wrong()
 
 
+@pytest.mark.parametrize(
+    ("wrong", "message"),
+    [
+        (lambda: bounded("default"), r"bounded\(\) takes seconds first, not 'default'"),  # type: ignore[arg-type]
+        (lambda: bounded(True), "seconds first"),
+        (lambda: at_least("default"), "index first, not 'default'"),  # type: ignore[arg-type]
+        (lambda: linearizable(timeout_s="5"), "a number of seconds, not '5'"),  # type: ignore[call-overload]
+    ],
+)
+def test_arguments_in_the_wrong_place(wrong: Any, message: str) -> None:
+    with pytest.raises(TypeError, match=message):
+        wrong()
+
+
 def test_what_is_no_replicated_database() -> None:
     with pytest.raises(ImproperlyConfigured, match="'plain' is not a replicated database"):
         linearizable("plain").__enter__()
@@ -160,3 +176,22 @@ def test_what_is_no_replicated_database() -> None:
         at_least(5).__enter__()
     with pytest.raises(ImproperlyConfigured, match="Say which"):
         last_write()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_last_write_of_a_coroutine_is_what_it_awaited() -> None:
+    async def task() -> int:
+        await Tag.objects.acreate(slug="of a task")
+        return last_write("default")
+
+    async def coroutine() -> list[int]:
+        first = last_write("default")
+        await Tag.objects.acreate(slug="async")
+        second = last_write("default")
+        await sync_to_async(Tag.objects.create)(slug="elsewhere")
+        third = last_write("default")
+        return [first, second, third, *await asyncio.gather(task())]
+
+    first, second, third, of_task = asyncio.run(coroutine())
+    assert first < second < third < of_task
+    assert of_task == connections["default"].replication.refresh()

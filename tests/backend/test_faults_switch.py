@@ -30,7 +30,7 @@ from raftdjango.testing.faults import (
 )
 from raftdjango.transaction import atomic_retry
 from raftdjango.transaction import retry as retry_module
-from raftdjango.writeset import Verdict, VerdictKind, WriteSet
+from raftdjango.writeset import Command, Verdict, VerdictKind, WriteSet
 from tests.backend.helpers import elsewhere
 from tests.backend.models import Account, Booking, Tag
 
@@ -268,11 +268,12 @@ def test_it_works_in_test_databases_only(db: None) -> None:
         connection.replication.forget_client()
 
 
-def test_an_uncertain_write_that_lost_was_not_made() -> None:
+def test_an_uncertain_write_that_lost_was_not_made(db: None) -> None:
     injection = Injection(uncertain, 1, applied=True)
     lost = Outcome(Verdict(VerdictKind.CONFLICT), log_index=2)
+    command = Command(b"of nobody's proposal....", 10**15, WriteSet(1, ()))
     with pytest.raises(CommitUncertain) as caught:
-        injection.meet(WriteSet(1, ()), lambda: 1, lambda: lost)
+        injection.meet("default", command, lambda: 1, lambda: lost)
     assert caught.value.resolve() is False
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from raftcore.types import Role
+from raftdjango.client.uncertain import Uncertain
 from raftdjango.exceptions import ClusterUnavailable, CommitUncertain, TransactionTooLarge
 from raftdjango.node.group import TELL_TICKS
 from raftdjango.writeset import VerdictKind, decode_command
@@ -161,14 +162,22 @@ def test_without_a_majority_what_was_appended_is_uncertain_and_resolves(cluster)
     # Its entry was in the log of a leader that may have stayed or have been replaced.
     resolved = uncertain.value.resolve(timeout_s=PATIENCE_S)
     assert resolved is bool(cluster.rows(leader))
+    token = Uncertain.parse(uncertain.value.token)
+    for name in cluster.names:
+        elsewhere = cluster.client(name)
+        assert elsewhere.resolve(token, timeout_s=PATIENCE_S) is resolved, "on any machine"
+    of_another = token._replace(cluster_id=bytes(16), proposal_id=bytes(24))
+    with pytest.raises(ValueError, match="another cluster"):
+        client.resolve(of_another, timeout_s=PATIENCE_S)
 
 
 def test_resolving_waits_for_what_may_still_be_proposed(cluster):
     client = cluster.client("n1")
     proposal = command(insert(cluster.version, 1, "?"), client=client)
-    assert client._resolve(*proposal, 0.2) is None
+    uncertain = Uncertain(GROUP, proposal[0], decode_command(proposal[1]).expires_at_ms)
+    assert client.resolve(uncertain, timeout_s=0.2) is None
     client.propose(*proposal, timeout_s=PATIENCE_S)
-    assert client._resolve(*proposal, PATIENCE_S) is True
+    assert client.resolve(uncertain, timeout_s=PATIENCE_S) is True
 
 
 def test_resolving_is_final_once_the_proposal_has_expired(cluster):
@@ -180,7 +189,8 @@ def test_resolving_is_final_once_the_proposal_has_expired(cluster):
     cluster.thread.call(
         lambda: group.core._node.clock.observe(expires_at_ms + 1, group.core._node.now_ms)
     )
-    assert client._resolve(proposal_id, data, PATIENCE_S) is False
+    uncertain = Uncertain(GROUP, proposal_id, expires_at_ms)
+    assert client.resolve(uncertain, timeout_s=PATIENCE_S) is False
     with pytest.raises(ClusterUnavailable, match="after its deadline"):
         client.propose(proposal_id, data, timeout_s=PATIENCE_S)
 

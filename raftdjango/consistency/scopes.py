@@ -200,5 +200,5 @@ def last_write(using: str | None = None) -> int:
                 "A log index belongs to one database. Say which: last_write(using=...)."
             )
         (alias,) = aliases
-    of_connection: int = connections[alias].replication.last_index  # type: ignore[attr-defined]
-    return max(of_connection, last_noted(alias))
+    # The connection is asked where this thread's writes were made in other contexts.
+    return last_noted(alias) or int(connections[alias].replication.last_index)  # type: ignore[attr-defined]

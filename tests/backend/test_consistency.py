@@ -12,7 +12,8 @@ from django.test import override_settings
 
 from raftdjango.backends.sqlite3 import commit
 from raftdjango.consistency import at_least, bounded, last_write, linearizable, local
-from raftdjango.consistency.scopes import in_force, recording
+from raftdjango.consistency.recording import recording
+from raftdjango.consistency.scopes import in_force
 from raftdjango.exceptions import ClusterUnavailable
 from raftdjango.writeset import MigrationLock
 from tests.backend.consistency_support import Clock, Node, balance, clock, node

@@ -144,7 +144,7 @@ class Statements:
             self.replication.nested.autocommit(
                 lambda: failures.append(self._speculate_or_fail(statement))
             )
-            _raise(failures[0])
+            _raise(failures[-1])
         else:
             self._autocommit(statement)
 

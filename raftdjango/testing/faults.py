@@ -63,10 +63,18 @@ class FaultNotMet(AssertionError):
 class Injection:
     """A fault that is switched on, and how often it has happened."""
 
-    def __init__(self, fault: Fault, times: int | None, *, applied: bool) -> None:
+    def __init__(
+        self,
+        fault: Fault,
+        times: int | None,
+        *,
+        applied: bool,
+        before: Callable[[], object] | None = None,
+    ) -> None:
         self.fault = fault
         self.times = times
         self.applied = applied
+        self.before = before
         self.happened = 0
 
     @property
@@ -82,6 +90,8 @@ class Injection:
         apply: Callable[[], Outcome],
     ) -> Outcome:
         """What the commit comes to; `apply` makes it after all."""
+        if self.before is not None:
+            _elsewhere(self.before)
         if self.fault is Fault.UNAVAILABLE:
             raise ClusterUnavailable(f"Nothing was written: no majority answered {INJECTED}.")
         if self.fault is Fault.UNCERTAIN:
@@ -107,6 +117,8 @@ class Injection:
 
 
 _lock = threading.Lock()
+_winners = threading.local()
+"""Has `spared` in threads that write what others have written: they meet no fault."""
 _injections: dict[str, list[Injection]] = {}
 
 
@@ -117,12 +129,14 @@ def inject(
     times: int | None = 1,
     using: str = DEFAULT_DB_ALIAS,
     applied: bool = False,
+    before: Callable[[], object] | None = None,
 ) -> Iterator[Injection]:
     """Have the next `times` commits to the database `using`, by whatever thread, end in `fault`.
 
     `times=None`: all of them, until the end of the block.  `applied`, for `uncertain`: whether the
     write is made in truth, which is what `CommitUncertain.resolve()` says later.  Several at once
-    happen one after another, in the order in which they were switched on.
+    happen one after another, in the order in which they were switched on.  `before`: what somebody else
+    commits right before each, on connections of his own, which only `TransactionTestCase` allows.
 
     Raises `FaultNotMet` at its end if there were not as many commits.
     """
@@ -131,8 +145,13 @@ def inject(
     if times is not None and times < 1:
         raise ValueError(f"A fault happens at least once, not {times} times.")
     _check_test_database(using)
+    if before is not None and connections[using].replication.nested.active:  # type: ignore[attr-defined]
+        raise ImproperlyConfigured(
+            "inject(before=...) has somebody else write, and a TestCase's transaction keeps everybody else "
+            "out. Use TransactionTestCase, or django_db(transaction=True)."
+        )
     _settle(using)
-    injection = Injection(fault, times, applied=applied)
+    injection = Injection(fault, times, applied=applied, before=before)
     with _lock:
         _injections.setdefault(using, []).append(injection)
     try:
@@ -173,7 +192,7 @@ def pass_on(
     using: str, command: bytes, applied_index: Callable[[], int], apply: Callable[[], Outcome]
 ) -> Outcome:
     """Apply a command, or do what was injected instead; called by what stands in for the node."""
-    if using not in _injections:
+    if using not in _injections or getattr(_winners, "spared", False):
         return apply()
     decoded = decode_command(command)
     injection = _next(using) if isinstance(decoded.body, WriteSet) else None
@@ -189,6 +208,26 @@ def _next(using: str) -> Injection | None:
                 injection.happened += 1
                 return injection
     return None
+
+
+def _elsewhere(write: Callable[[], object]) -> None:
+    """Have another thread write, on connections of its own."""
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        _winners.spared = True
+        try:
+            write()
+        except BaseException as error:
+            errors.append(error)
+        finally:
+            connections.close_all()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+    if errors:
+        raise errors[0]
 
 
 def _first_row(write_set: WriteSet) -> tuple[str, Row, tuple[str, ...]]:

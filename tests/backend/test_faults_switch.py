@@ -249,9 +249,42 @@ class TestInTestCase(Switch, TestCase):
             Booking.objects.create(account=self.account, amount=1)
         assert Booking.objects.count() == 1
 
+    def test_nobody_else_can_write_meanwhile(self) -> None:
+        with pytest.raises(ImproperlyConfigured, match="Use TransactionTestCase"):
+            with inject(conflict, before=lambda: None):
+                pass
+
 
 class TestInTransactionTestCase(Switch, TransactionTestCase):
     writes = [in_block, without_savepoint, blind_block, blind, statement]
+
+    def test_somebody_else_has_won(self) -> None:
+        """So that code which goes on with the winner's row finds one."""
+
+        def win() -> None:
+            Tag.objects.create(slug="new")
+
+        with inject(constraint_conflict, before=win) as injection:
+            tag, created = Tag.objects.get_or_create(slug="new")
+        assert (tag.slug, created, injection.happened) == ("new", False, 1)
+
+    def test_each_time(self) -> None:
+        @atomic_retry
+        def block() -> None:
+            account = Account.objects.get(name="ada")
+            account.balance *= 2
+            account.save()
+
+        def win() -> None:
+            Account.objects.filter(name="ada").update(balance=F("balance") + 1)
+
+        with inject(conflict, times=2, before=win):
+            block()
+        assert balance() == 4
+
+    def test_what_goes_wrong_there_is_told(self) -> None:
+        with pytest.raises(ZeroDivisionError), inject(conflict, before=lambda: 1 / 0):
+            statement()
 
     def test_other_threads_meet_it_too(self) -> None:
         def other() -> str:

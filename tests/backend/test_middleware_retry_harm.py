@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
+import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -52,6 +54,19 @@ async def in_another_thread(request: HttpRequest) -> HttpResponse:
         connections.close_all()
 
     await sync_to_async(write, thread_sensitive=False)()
+    return lose_once()
+
+
+def in_a_thread_of_its_own(request: HttpRequest) -> HttpResponse:
+    """Begun as the docs say."""
+
+    def write() -> None:
+        deposit()
+        connections.close_all()
+
+    thread = threading.Thread(target=contextvars.copy_context().run, args=[write])
+    thread.start()
+    thread.join(60)
     return lose_once()
 
 
@@ -120,6 +135,7 @@ urlpatterns = [
     path("swallowing/", swallowing),
     path("thread/", in_another_thread),
     path("tasks/", in_tasks),
+    path("own/", in_a_thread_of_its_own),
     path("reading/", only_reading),
     path("touching/", touching),
 ]
@@ -153,7 +169,7 @@ def ask(where: str) -> bytes:
     return asyncio.run(asking())
 
 
-@pytest.mark.parametrize("where", ["/thread/", "/tasks/"])
+@pytest.mark.parametrize("where", ["/thread/", "/tasks/", "/own/"])
 def test_what_other_threads_and_tasks_have_committed(where: str) -> None:
     with pytest.raises(TransactionConflict):
         ask(where)

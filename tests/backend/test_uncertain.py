@@ -5,13 +5,19 @@ from __future__ import annotations
 import copy
 import json
 import pickle
+import re
+import sys
 from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 from django.db import transaction
-from django.test import TestCase, TransactionTestCase
+from django.http import HttpRequest, HttpResponse
+from django.test import Client, TestCase, TransactionTestCase
+from django.urls import path
 
 from raftdjango import exceptions
 from raftdjango.client.uncertain import Uncertain
@@ -21,7 +27,7 @@ from raftdjango.exceptions import (
     ReplicationError,
     TransactionConflict,
 )
-from raftdjango.testing.faults import inject, uncertain
+from raftdjango.testing.faults import inject, unavailable, uncertain
 from raftdjango.transaction import resolve
 from tests.backend.helpers import elsewhere
 from tests.backend.models import Tag
@@ -104,3 +110,32 @@ def test_what_is_no_token(wrong: Any) -> None:
 def test_a_token_of_what_is_not_replicated() -> None:
     with pytest.raises((ValueError, ImproperlyConfigured), match="not replicated"):
         resolve(str(Uncertain("plain", b"\x02" * 24, 12345)))
+
+
+def write(request: HttpRequest) -> HttpResponse:
+    Tag.objects.create(slug="written")
+    return HttpResponse("written")
+
+
+urlpatterns = [path("write/", write)]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_middleware_of_the_docs(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = (Path(__file__).parents[2] / "docs/ref/exceptions.md").read_text()
+    (code,) = re.findall(r"```python\n(# myproject/middleware\.py\n.*?)```", page, re.DOTALL)
+    asked: list[tuple[str, str, Any]] = []
+    tasks: Any = ModuleType("myproject.tasks")
+    tasks.find_out = SimpleNamespace(delay=lambda *args: asked.append(args))
+    middleware = ModuleType("myproject.middleware")
+    for module in (ModuleType("myproject"), tasks, middleware):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    exec(code, vars(middleware))
+    settings.ROOT_URLCONF = __name__
+    settings.MIDDLEWARE = [*settings.MIDDLEWARE, "myproject.middleware.ClusterMiddleware"]
+    with inject(unavailable), inject(uncertain, applied=True):
+        assert Client().get("/write/").headers["Retry-After"] == "2"
+        response = Client().get("/write/")
+    assert (response.status_code, "Retry-After" in response.headers) == (504, False)
+    ((token, where, user),) = asked
+    assert (where, user, resolve(token)) == ("/write/", None, True)

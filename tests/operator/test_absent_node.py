@@ -16,8 +16,10 @@ from raftdjango.client import socket as client_socket
 from raftdjango.client.absence import GRACE_S
 from raftdjango.client.socket import SocketClient
 from raftdjango.client.stream import ConnectionLost
+from raftdjango.client.uncertain import Uncertain
 from raftdjango.conf import Settings
 from raftdjango.exceptions import ClusterUnavailable, CommitUncertain
+from raftdjango.writeset import Command, WriteSet, encode_command
 
 TIMEOUT_S = 10 * GRACE_S
 
@@ -134,9 +136,11 @@ def test_a_proposal_that_may_have_been_taken_is_asked_for_until_the_deadline(
 ) -> None:
     client = SocketClient("default", settings=settings, database=Path("db.sqlite3"))
     client._stream = Vanishing()  # type: ignore[assignment]
-    with pytest.raises(CommitUncertain):
-        client.propose(b"id", b"command", timeout_s=TIMEOUT_S)
+    command = encode_command(Command(bytes(24), 12345, WriteSet(1, ())))
+    with pytest.raises(CommitUncertain) as caught:
+        client.propose(bytes(24), command, timeout_s=TIMEOUT_S)
     assert clock.now >= TIMEOUT_S
+    assert Uncertain.parse(caught.value.token) == ("default", bytes(24), 12345, b"")
 
 
 def test_what_is_waited_for_is_said_once(

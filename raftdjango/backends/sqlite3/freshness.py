@@ -51,13 +51,15 @@ class Freshness:
         self._view_proof = 0
         """The index by which the former is so."""
         self._began_at = float("-inf")
+        self._path = ""
         self._file: tuple[int, int] | None = None
 
     def forget(self) -> None:
         """Another connection begins; its file may be another one."""
         self._index = self._view_index = self._view_proof = 0
         self._view_at = self._began_at = float("-inf")
-        self._file = _identity(self._name)
+        self._path = os.path.abspath(self._name)  # noqa: PTH100 - the process may change its folder
+        self._file = _identity(self._path)
 
     # -- what is learnt -------------------------------------------------------------------------
 
@@ -71,7 +73,7 @@ class Freshness:
 
     def _file_is_here(self) -> bool:
         """Whether this connection's file is the one that its node writes to."""
-        present = _identity(self._name)
+        present = _identity(self._path)
         if self._file is None:
             self._file = present  # SQLite makes it no sooner than it is needed
         if present == self._file:

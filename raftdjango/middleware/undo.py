@@ -55,7 +55,7 @@ class Undo:
         self._insides = [(each, copied(vars(each))) for each in found.values()]
         """Things, and what their attributes were."""
         self._forms: dict[str, Any] = {}
-        if attributes.keys() >= PARSED:
+        if "_post" in attributes:
             self._note_forms()
 
     @property
@@ -82,7 +82,7 @@ class Undo:
 
     def _note_forms(self) -> None:
         attributes = vars(self._request)
-        self._forms = {name: copied(attributes[name]) for name in PARSED}
+        self._forms = {name: copied(attributes[name]) for name in PARSED & attributes.keys()}
 
     def __call__(self) -> None:
         """Have everything as it was."""
@@ -97,7 +97,8 @@ class Undo:
         attributes.clear()
         attributes.update({**self._attributes, **body})
         for name, contents in self._containers.items():
-            attributes[name] = _refilled(attributes[name], contents)
+            # Another one, and not refilled: it may be everybody's.
+            attributes[name] = copied(contents)
         self._request.META.clear()
         self._request.META.update(self._meta)
         for lazy in self._unevaluated:
@@ -115,33 +116,32 @@ def _is(value: Any, *kinds: type) -> bool:
     return issubclass(type(value), kinds)
 
 
-def copied(value: Any) -> Any:
-    """Containers anew, with the same contents in them."""
+def copied(value: Any, known: dict[int, Any] | None = None) -> Any:
+    """Containers anew, with the same contents in them; what they hold in a circle, too."""
+    known = {} if known is None else known
+    if id(value) in known:
+        return known[id(value)]
+    kind = type(value)
     if _is(value, MultiValueDict):
         twin: Any = copy.copy(value)
         if _is(value, QueryDict):
             twin._mutable = value._mutable
         return twin
-    kind = type(value)
+    # At once, before it is gone through: it may be everybody's, and change meanwhile.
     if kind is dict:
-        return {name: copied(each) for name, each in value.items()}
+        known[id(value)] = twin = value.copy()
+        for name, each in value.copy().items():
+            twin[name] = copied(each, known)
+        return twin
     if kind is list:
-        return [copied(each) for each in value]
+        known[id(value)] = twin = value.copy()
+        twin[:] = [copied(each, known) for each in value.copy()]
+        return twin
     return set(value) if kind is set else value
 
 
 def _is_container(value: Any) -> bool:
     return type(value) in {dict, list, set} or _is(value, MultiValueDict)
-
-
-def _refilled(container: Any, contents: Any) -> Any:
-    """The very same container, where others may hold it too."""
-    contents = copied(contents)
-    if _is(container, MultiValueDict):
-        return contents
-    container.clear()
-    (container.extend if isinstance(container, list) else container.update)(contents)
-    return container
 
 
 def _find_things(value: Any, found: dict[int, Any], *, sure: bool = False) -> None:

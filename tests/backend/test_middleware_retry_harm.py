@@ -13,7 +13,7 @@ from asgiref.sync import sync_to_async
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connections, transaction
 from django.db.models import F
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, QueryDict
 from django.test import AsyncClient, Client
 from django.urls import path
 
@@ -217,19 +217,37 @@ def test_a_request_is_as_it_was(
     assert runs == [first] * 3
 
 
-def test_what_others_hold_is_restored_where_it_is(settings: Any) -> None:
-    held: list[Any] = []
+def test_what_is_everybodys_stays_as_it_is(settings: Any) -> None:
+    everybodys: dict[str, Any] = {"of": ["before"]}
+    everybodys["itself"] = everybodys
 
-    class Holding(Before):
+    class Sharing(Before):
         def __call__(self, request: Any) -> Any:
+            inner = self.get_response
+
             def get_response(request: Any) -> Any:
-                held.append(request.trail)
+                request.trail = everybodys
                 return inner(request)
 
-            inner, self.get_response = self.get_response, get_response
+            self.get_response = get_response
             return super().__call__(request)
 
-    globals()["Holding"] = Holding
-    settings.MIDDLEWARE = [f"{__name__}.Holding", *settings.MIDDLEWARE]
+    globals()["Sharing"] = Sharing
+    settings.MIDDLEWARE = [f"{__name__}.Sharing", *settings.MIDDLEWARE]
     Client().post("/touching/?n=2", {"n": "1"})
-    assert held == [{"of": ["before", "changed"]}], "by the last run alone"
+    assert everybodys["of"] == ["before", "changed"], "as the first run left it"
+    assert [run[4] for run in runs] == [["before"]] * 3
+
+
+def test_a_form_that_a_middleware_has_put_there(settings: Any) -> None:
+    class Cleaning(Before):
+        parse = False
+
+        def __call__(self, request: Any) -> Any:
+            request.POST = QueryDict("n=cleaned")
+            return super().__call__(request)
+
+    globals()["Cleaning"] = Cleaning
+    settings.MIDDLEWARE = [f"{__name__}.Cleaning", *settings.MIDDLEWARE]
+    Client().post("/touching/?n=2", "n=1", content_type="application/x-www-form-urlencoded")
+    assert [run[1] for run in runs][1:] == [runs[0][1]] * 2

@@ -25,6 +25,11 @@ TURN_PATIENCE_MS = 2_000
 """What the applier waits for a block that has an exclusive turn, in which little but leases is due."""
 
 
+def busy_timeout_s(raw: LockedConnection) -> float:
+    """How long the connection waits for locks: `OPTIONS["timeout"]`, or the driver's own."""
+    return float(raw.execute("PRAGMA busy_timeout").fetchone()[0]) / 1000
+
+
 class WriteLock:
     """The write lock, as one connection asks for it."""
 

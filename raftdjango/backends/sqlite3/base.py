@@ -15,6 +15,7 @@ from django.db import OperationalError
 from django.db.backends.sqlite3 import base as sqlite3
 from django.db.backends.utils import debug_transaction
 
+from raftdjango.backends.sqlite3 import forking
 from raftdjango.backends.sqlite3.chunks import ChunkedCursor, ChunkPool, SpillingCursor
 from raftdjango.backends.sqlite3.client import DatabaseClient
 from raftdjango.backends.sqlite3.creation import DatabaseCreation
@@ -39,6 +40,7 @@ class ReplicatedDatabaseWrapperMixin:
         self._chunk_pool = ChunkPool()
         self.replication = Replication(self)  # type: ignore[arg-type]
         super().__init__(*args, **kwargs)
+        forking.notice(self)
 
     # -- connecting -----------------------------------------------------------------------------
 
@@ -104,6 +106,19 @@ class ReplicatedDatabaseWrapperMixin:
         self.replication.detach()
         self._chunk_pool.close()
         super()._close()  # type: ignore[misc]
+
+    def forget_process(self) -> None:
+        """In a forked child: all that is open here is the parent's; a block that was is lost."""
+        connection, self.connection = self.connection, None  # type: ignore[has-type]
+        self.replication.forget_process()
+        pool, self._chunk_pool = self._chunk_pool, ChunkPool()
+        pool.close()
+        self.run_on_commit: list[Any] = []
+        if self.in_atomic_block:  # type: ignore[attr-defined]
+            # As Django has it where a connection is closed inside `atomic()`.
+            self.closed_in_transaction = self.needs_rollback = True
+        if connection is not None:
+            forking.part(connection)
 
     # -- transactions ---------------------------------------------------------------------------
 

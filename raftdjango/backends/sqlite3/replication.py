@@ -106,6 +106,13 @@ class Replication:
         if self._client is not None:
             self._client.close()
 
+    def forget_process(self) -> None:
+        """In a forked child: everything is the parent's, and goes on there."""
+        if self._raw is not None:
+            self._raw = None
+            self.speculation.forget_process()
+        self._client = self.turn = self.keys_drawn_for = None
+
     def _right_of_way(self) -> RightOfWay | None:
         """The group's file, where the node has made one."""
         if getattr(self.client, "in_process", False):

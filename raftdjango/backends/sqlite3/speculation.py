@@ -136,6 +136,11 @@ class Speculation:
         self.doomed = None
         self.block = Block()
 
+    def forget_process(self) -> None:
+        """In a forked child: the transaction is the parent's."""
+        self.write_lock = WriteLock(self.connection, self.capture)
+        self.forget()
+
     # -- dooming --------------------------------------------------------------------------------
 
     def doom(self, conflict: TransactionConflict) -> None:

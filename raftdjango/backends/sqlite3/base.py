@@ -107,19 +107,6 @@ class ReplicatedDatabaseWrapperMixin:
         self._chunk_pool.close()
         super()._close()  # type: ignore[misc]
 
-    def forget_process(self) -> None:
-        """In a forked child: all that is open here is the parent's; a block that was is lost."""
-        connection, self.connection = self.connection, None  # type: ignore[has-type]
-        self.replication.forget_process()
-        pool, self._chunk_pool = self._chunk_pool, ChunkPool()
-        pool.close()
-        self.run_on_commit: list[Any] = []
-        if self.in_atomic_block:  # type: ignore[attr-defined]
-            # As Django has it where a connection is closed inside `atomic()`.
-            self.closed_in_transaction = self.needs_rollback = True
-        if connection is not None:
-            forking.part(connection)
-
     # -- transactions ---------------------------------------------------------------------------
 
     def _set_autocommit(self, autocommit: bool) -> None:  # noqa: FBT001 - Django's signature

@@ -12,7 +12,9 @@ import os
 import sqlite3
 import weakref
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from raftdjango.backends.sqlite3.chunks import ChunkPool
 
 if TYPE_CHECKING:
     from raftdjango.backends.sqlite3.base import ReplicatedDatabaseWrapperMixin
@@ -25,6 +27,20 @@ _left: list[LockedConnection] = []
 def notice(wrapper: ReplicatedDatabaseWrapperMixin) -> None:
     """Have a forked child begin without this wrapper's connections."""
     _wrappers.add(wrapper)
+
+
+def begin_anew(wrapper: Any) -> None:
+    """In the child: all that is open here is the parent's; a block that was is lost."""
+    connection, wrapper.connection = wrapper.connection, None
+    wrapper.replication.forget_process()
+    pool, wrapper._chunk_pool = wrapper._chunk_pool, ChunkPool()
+    pool.close()
+    wrapper.run_on_commit = []
+    if wrapper.in_atomic_block:
+        # As Django has it where a connection is closed inside `atomic()`.
+        wrapper.closed_in_transaction = wrapper.needs_rollback = True
+    if connection is not None:
+        part(connection)
 
 
 def part(raw: LockedConnection) -> None:
@@ -45,7 +61,7 @@ def part(raw: LockedConnection) -> None:
 def _after_fork() -> None:
     for wrapper in list(_wrappers):
         with suppress(ReferenceError):
-            wrapper.forget_process()
+            begin_anew(wrapper)
 
 
 if hasattr(os, "register_at_fork"):

@@ -46,6 +46,7 @@ class Reason(IntEnum):
     BUSY = channel_pb2.Refusal.BUSY
     STOPPING = channel_pb2.Refusal.STOPPING
     STOPPED_APPLYING = channel_pb2.Refusal.STOPPED_APPLYING
+    NOT_POSSIBLE = channel_pb2.Refusal.NOT_POSSIBLE
 
 
 @dataclass(frozen=True, slots=True)

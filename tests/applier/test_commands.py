@@ -13,6 +13,7 @@ from raftdjango.writeset import (
     KeyLease,
     MigrationLock,
     Table,
+    ValidatedRead,
     Verdict,
     VerdictKind,
 )
@@ -140,3 +141,13 @@ def test_the_migration_lock(replica):
     assert node.do(MigrationLock(b"you", until_ms)).granted
     node.time_ms = until_ms + 1
     assert node.do(MigrationLock(b"me", until_ms + 5000)).granted, "its holder's time was over"
+
+
+def test_the_allocators_row_can_be_what_a_write_set_went_by(replica):
+    """Keys chosen without a lease are right only while nobody was leased the same ones."""
+    node = replica(AUTO)
+    table = Table("raftdjango_key", ("table_name", "next_key"), (0,))
+    absent = ValidatedRead(table, ("auto",), b"")
+    assert node.apply(absent, Insert(A, (1, 1))).kind == VerdictKind.APPLIED
+    node.do(KeyLease("auto", 10))
+    assert node.apply(absent, Insert(A, (2, 2))).kind == VerdictKind.CONFLICT

@@ -21,6 +21,7 @@ from raftdjango.naming import row_name
 from raftdjango.writeset import Command, Verdict, VerdictKind, WriteSet, encode_command
 
 if TYPE_CHECKING:
+    from raftdjango.backends.sqlite3.blind import BlindOperation
     from raftdjango.backends.sqlite3.replication import Replication
     from raftdjango.backends.sqlite3.speculation import Block
     from raftdjango.client import Outcome
@@ -69,6 +70,31 @@ def propose(replication: Replication, unit: Unit) -> Verdict:
     return outcome.verdict
 
 
+def propose_blind(
+    replication: Replication, operations: tuple[BlindOperation, ...]
+) -> Verdict | None:
+    """See `Replication.propose_blind`."""
+    capture = replication.capture
+    if replication.nested.active:
+        replication.nested.settle()
+        replication.speculation.start_writing()
+        version = replication.schema_version()
+    else:
+        # Known without a look at the database: where it has moved on, the applier says so.
+        pinned = capture.schema_version
+        if pinned is None:
+            return None
+        version = pinned
+        replication.check_keys(version)
+    outcome = propose_body(replication, WriteSet(version, operations))
+    verdict = outcome.verdict
+    if verdict.kind is VerdictKind.CONFLICT and verdict.message == "schema":
+        capture.schema_version = None
+        return None
+    raise_verdict(outcome)
+    return verdict
+
+
 def propose_body(replication: Replication, body: Body) -> Outcome:
     """Propose any command under a new id."""
     client = replication.client
@@ -88,10 +114,16 @@ def propose_body(replication: Replication, body: Body) -> Outcome:
         )
     allocator = replication.allocator
     asked_at = time.monotonic()
+    version = body.schema_version if isinstance(body, WriteSet) else None
     outcome = replication.send(
-        proposal_id, command, timeout_s=timeout_s, want_keys=allocator.wanted()
+        proposal_id,
+        command,
+        timeout_s=timeout_s,
+        want_keys={} if version is None else allocator.wanted(),
+        keys_after=version or 0,
     )
-    allocator.feed(outcome.keys)
+    if outcome.keys:
+        allocator.feed(outcome.keys, version or 0)
     if isinstance(body, WriteSet):
         # Of other commands the node may have told before they were applied here.
         replication.freshness.wrote(outcome.log_index, asked_at)

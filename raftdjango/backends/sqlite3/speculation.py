@@ -136,6 +136,11 @@ class Speculation:
         self.doomed = None
         self.block = Block()
 
+    def forget_process(self) -> None:
+        """In a forked child: the transaction is the parent's."""
+        self.write_lock = WriteLock(self.connection, self.capture)
+        self.forget()
+
     # -- dooming --------------------------------------------------------------------------------
 
     def doom(self, conflict: TransactionConflict) -> None:
@@ -345,6 +350,12 @@ class Speculation:
         else:
             # Not in the journal, where a savepoint might undo it: the block acts on what it read.
             spec = self.capture.spec(table)
+            self.block.locked.append(ValidatedRead(spec.table, key, digest))
+
+    def depends_on_row(self, table: str, key: Row) -> None:
+        """Have a row validated at commit whatever savepoint is rolled back: the block has acted on it."""
+        with self.undisturbed():
+            spec, digest = self.capture.spec(table), self.digest_of(table, key)
             self.block.locked.append(ValidatedRead(spec.table, key, digest))
 
     def digest_of(self, table: str, key: Row) -> bytes:

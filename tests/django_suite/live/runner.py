@@ -77,8 +77,15 @@ class CountingClient(SocketClient):
         *,
         timeout_s: float,
         want_keys: Mapping[str, int] | None = None,
+        keys_after: int = 0,
     ) -> Outcome:
-        outcome = super().propose(proposal_id, command, timeout_s=timeout_s, want_keys=want_keys)
+        outcome = super().propose(
+            proposal_id,
+            command,
+            timeout_s=timeout_s,
+            want_keys=want_keys,
+            keys_after=keys_after,
+        )
         verdict = outcome.verdict
         applied = verdict.kind is VerdictKind.APPLIED
         with self._lock_of_all:

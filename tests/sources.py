@@ -29,7 +29,7 @@ def sources(name: str, versions: str) -> Path:
 
 
 def installed(folder: Path) -> Path:
-    """Where the package of such a folder is installed, by itself: some ask for their own version."""
+    """Where the package of such a folder is installed, without others; some ask for their metadata."""
     target = CACHE / "installed" / folder.name
     if not target.exists():
         _pip("install", "--no-deps", "--target", str(target), str(folder))
@@ -44,26 +44,21 @@ def _fetch(name: str, versions: str) -> Path:
     CACHE.mkdir(parents=True, exist_ok=True)
     # Moved when it is whole: others may look, or fetch the same.
     with tempfile.TemporaryDirectory(dir=CACHE) as temporary:
-        _pip(
-            "download",
-            "--no-deps",
-            "--no-binary",
-            ":all:",
-            "--dest",
-            temporary,
-            f"{name}{versions}",
-        )
+        only_sources = ["--no-deps", "--no-binary", ":all:"]
+        _pip("download", *only_sources, "--dest", temporary, f"{name}{versions}")
         (archive,) = Path(temporary).glob("*.tar.gz")
         with tarfile.open(archive) as file:
             file.extractall(temporary, filter="data")
-        extracted = archive.with_name(archive.name.removesuffix(".tar.gz"))
-        version = extracted.name.rpartition("-")[2]
-        folder = CACHE / f"{name.lower()}-{version}"
+        extracted = Path(temporary) / archive.name.removesuffix(".tar.gz")
+        folder = CACHE / f"{name.lower()}-{extracted.name.rpartition('-')[2]}"
         if not folder.exists():
             extracted.rename(folder)
     return folder
 
 
 def _pip(command: str, *arguments: str) -> None:
-    """Run pip with the present Python."""
-    subprocess.run([sys.executable, "-m", "pip", command, "--quiet", *arguments], check=True)
+    """Run pip with the present Python; what it prints is of interest where it fails."""
+    called = [sys.executable, "-m", "pip", command, "--quiet", *arguments]
+    done = subprocess.run(called, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{' '.join(called)} failed:\n{done.stdout}{done.stderr}")

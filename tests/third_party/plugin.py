@@ -20,7 +20,10 @@ from tests.django_suite.live.run import LIVE
 from tests.third_party.applications import WAY_VARIABLE
 
 _outcomes = Outcomes()
-_live = os.environ[WAY_VARIABLE] == LIVE
+
+
+def _is_live() -> bool:
+    return os.environ[WAY_VARIABLE] == LIVE
 
 
 def pytest_sessionstart() -> None:
@@ -28,7 +31,7 @@ def pytest_sessionstart() -> None:
     from tests.django_suite.live.worker import become_worker, commit_in_test_cases
 
     commit_in_test_cases()
-    if _live:
+    if _is_live():
         become_worker()
 
 
@@ -36,7 +39,7 @@ def pytest_sessionstart() -> None:
 def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any]) -> Iterator[None]:
     """Once there are tables, what goes through the log is the tests'."""
     result = yield
-    if _live and fixturedef.argname == "django_db_setup":
+    if fixturedef.argname == "django_db_setup" and _is_live():
         from tests.django_suite.live.worker import CountingClient
 
         CountingClient.kind = "tests"
@@ -44,24 +47,27 @@ def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any]) -> Iterator[None]:
 
 
 def pytest_runtest_logreport(report: pytest.TestReport) -> None:
-    if report.failed:
-        _outcomes.tests[report.nodeid] = FAILED
-        _outcomes.reasons[report.nodeid] = report.longreprtext
-    elif report.skipped:
-        _outcomes.tests[report.nodeid] = SKIPPED
-        _outcomes.reasons[report.nodeid] = _reason(report)
-    elif report.when == "call":
-        _outcomes.tests[report.nodeid] = PASSED
+    note(_outcomes, report)
 
 
 def pytest_sessionfinish() -> None:
-    if _live:
+    if _is_live():
         from tests.django_suite.live.worker import tell
 
         tell(_outcomes)
     _outcomes.write(Path(os.environ[OUTCOMES_VARIABLE]))
 
 
-def _reason(report: pytest.TestReport) -> str:
-    """Of one that was skipped: a place and a reason; of one that was expected to fail: how it did."""
-    return report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longreprtext
+def note(outcomes: Outcomes, report: pytest.TestReport) -> None:
+    """A test has three reports, of which the worst counts: it may fail before it begins, or after."""
+    name = report.nodeid
+    if report.failed:
+        outcomes.tests[name] = FAILED
+        outcomes.reasons[name] = report.longreprtext
+    elif report.skipped:
+        outcomes.tests[name] = SKIPPED
+        # A place and a reason; of one that was expected to fail, how it did.
+        where = report.longrepr
+        outcomes.reasons[name] = where[2] if isinstance(where, tuple) else report.longreprtext
+    elif report.when == "call":
+        outcomes.tests[name] = PASSED

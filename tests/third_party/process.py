@@ -12,7 +12,7 @@ from pathlib import Path
 
 def main() -> int:
     """Run the tests that are named on the command line; the exit code."""
-    _share_the_name()
+    share_the_name()
     from tests.third_party.applications import APPLICATION_VARIABLE, APPLICATIONS
 
     if APPLICATIONS[os.environ[APPLICATION_VARIABLE]].pytest:
@@ -27,7 +27,7 @@ def main() -> int:
     return 0
 
 
-def _share_the_name() -> None:
+def share_the_name() -> None:
     """Where the application has a package `tests`, it comes first, and what it has not is ours."""
     import tests
 

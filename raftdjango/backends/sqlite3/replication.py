@@ -240,7 +240,9 @@ class Replication:
             if pinned is None:
                 return None
             version = pinned
-        outcome = commit.propose_body(self, WriteSet(version, operations))
+        foreign_keys_off = self.speculation.foreign_keys_are_off()
+        write_set = WriteSet(version, operations, foreign_keys_off=foreign_keys_off)
+        outcome = commit.propose_body(self, write_set)
         verdict = outcome.verdict
         if verdict.kind is VerdictKind.CONFLICT and verdict.message == "schema":
             self.capture.schema_version = None

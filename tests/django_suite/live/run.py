@@ -141,11 +141,11 @@ def judge(stock: Outcomes, live: Outcomes, moved: int) -> Iterator[str]:
 
 def _run(process: Process, told: Path, own: Mapping[str, str]) -> tuple[Outcomes, str]:
     """What became of the tests, and what was printed."""
-    outcomes = told.with_suffix(".json")
+    outcomes = told.with_name(f"{told.name}.json")
     done = subprocess.run(
         process.command,
         cwd=process.folder,
-        # The cluster's are those of its nodes, of which this process differs where it has its own.
+        # Its own come last: they name other settings than the nodes have.
         env={**os.environ, **own, **process.environment, OUTCOMES_VARIABLE: str(outcomes)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -153,7 +153,7 @@ def _run(process: Process, told: Path, own: Mapping[str, str]) -> tuple[Outcomes
         check=False,
         timeout=LABEL_S_MAX,
     )
-    told.with_suffix(".log").write_text(done.stdout)
+    told.with_name(f"{told.name}.log").write_text(done.stdout)
     if not outcomes.exists():
         return Outcomes(), done.stdout
     return Outcomes.read(outcomes), done.stdout

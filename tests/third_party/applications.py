@@ -47,7 +47,17 @@ APPLICATIONS = {
             versions=">=7,<8",
             settings=lambda: _module("tests.settings"),
             labels=["tests"],
-            brief=["tests/test_treebeard.py"],
+            brief=[
+                f"tests/test_treebeard.py::{name}"
+                for name in (
+                    "TestDelete",
+                    "TestMP_TreeFindProblems",
+                    "TestMP_TreeFix",
+                    "TestMP_TreeLoadBulk",
+                    "TestMP_TreeStepOverflow",
+                    "TestNS_TreeFindProblems",
+                )
+            ],
             pytest=True,
         ),
         # A row of history for each change: signals, bulk operations, many-to-many, a second database.

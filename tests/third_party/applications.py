@@ -25,6 +25,8 @@ class Application:
     brief: Sequence[str]
     """Enough of them to notice that something is broken, in half a minute."""
     pytest: bool = False
+    configured: bool = False
+    """Its tests know `settings.configure()` and no module of settings, of which less can be taken away."""
 
 
 def _module(name: str) -> dict[str, Any]:
@@ -67,6 +69,7 @@ APPLICATIONS = {
             settings=_simple_history,
             labels=["simple_history.tests", "simple_history.registry_tests"],
             brief=["simple_history.tests.tests.test_manager"],
+            configured=True,
         ),
     )
 }

@@ -15,7 +15,10 @@ def main() -> int:
     share_the_name()
     from tests.third_party.applications import APPLICATION_VARIABLE, APPLICATIONS
 
-    if APPLICATIONS[os.environ[APPLICATION_VARIABLE]].pytest:
+    application = APPLICATIONS[os.environ[APPLICATION_VARIABLE]]
+    if application.configured:
+        _configure()
+    if application.pytest:
         import pytest
 
         # Neither a random order nor a folder left behind.
@@ -25,6 +28,14 @@ def main() -> int:
 
     execute_from_command_line(["manage.py", "test", "--parallel=1", "--noinput", *sys.argv[1:]])
     return 0
+
+
+def _configure() -> None:
+    from django.conf import settings
+
+    from tests.third_party import settings as module
+
+    settings.configure(**{name: value for name, value in vars(module).items() if name.isupper()})
 
 
 def share_the_name() -> None:

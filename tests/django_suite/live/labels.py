@@ -11,6 +11,10 @@ from tests.django_suite.live.run import Process, Suite
 
 REPOSITORY = Path(__file__).resolve().parents[3]
 LABELS = [
+    "admin_changelist",
+    "admin_inlines",
+    "admin_views",
+    "auth_tests",
     "backends",
     "basic",
     "bulk_create",

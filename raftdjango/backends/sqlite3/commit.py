@@ -86,7 +86,9 @@ def propose_blind(
             return None
         version = pinned
         replication.check_keys(version)
-    outcome = propose_body(replication, WriteSet(version, operations))
+    foreign_keys_off = replication.speculation.foreign_keys_are_off()
+    write_set = WriteSet(version, operations, foreign_keys_off=foreign_keys_off)
+    outcome = propose_body(replication, write_set)
     verdict = outcome.verdict
     if verdict.kind is VerdictKind.CONFLICT and verdict.message == "schema":
         capture.schema_version = None

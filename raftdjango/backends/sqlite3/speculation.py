@@ -300,11 +300,15 @@ class Speculation:
         except ClusterUnavailable:
             self._end()
             raise
-        (foreign_keys,) = self.connection.execute("PRAGMA foreign_keys").fetchone()
-        if not foreign_keys:
+        if self.foreign_keys_are_off():
             self.block.foreign_keys_off = self.guard.let_pass = True
         self.capture.allow_changes()
         self.write_lock.watch(self._give_way)
+
+    def foreign_keys_are_off(self) -> bool:
+        """Whether the connection was told so, by `disable_constraint_checking()` for one."""
+        (foreign_keys,) = self.connection.execute("PRAGMA foreign_keys").fetchone()
+        return not foreign_keys
 
     def read_state(self) -> None:
         """Which entry the present snapshot is of."""

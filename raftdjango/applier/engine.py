@@ -34,6 +34,7 @@ from raftdjango.applier.references import deferred_actions
 from raftdjango.applier.schema import Schema
 from raftdjango.applier.statements import run_statement
 from raftdjango.applier.tables import AppliedState
+from raftdjango.applier.whereabouts import Whereabouts
 from raftdjango.writeset import (
     FormCluster,
     Statement,
@@ -87,6 +88,7 @@ class Applier:
         self._operations = Operations(connection, self._schema, self._run_statement)
         self._cursor = connection.cursor()
         self._cursor.row_factory = None
+        self._whereabouts = Whereabouts(connection)
         self._state = AppliedState()
         self._next_state = self._state
         self._foreign_keys: bool | None = None
@@ -215,6 +217,7 @@ class Applier:
         return done
 
     def _attempt(self, group: Group, decided: Verdict | None = None) -> list[Applied]:
+        self._whereabouts.check(self._state)
         self._schema.refresh()
         self._next_state = self._state
         self._forget_pending()

@@ -6,8 +6,8 @@ it, `rm`.  To go on would be to apply entries on something else than what those 
 
 from __future__ import annotations
 
-import os
 import sqlite3
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from raftdjango.applier.faults import EnvironmentFault
@@ -28,9 +28,10 @@ class Whereabouts:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._cursor = connection.cursor()
         self._cursor.row_factory = None
-        ((_, _, self._path),) = (
+        ((_, _, path),) = (
             row for row in self._cursor.execute("PRAGMA database_list") if row[1] == "main"
         )
+        self._path = Path(path) if path else None
         self._file = self._identity()
 
     def check(self, state: AppliedState) -> None:
@@ -51,7 +52,7 @@ class Whereabouts:
         if not self._path:
             return None  # In memory.
         try:
-            found = os.stat(self._path)
+            found = self._path.stat()
         except FileNotFoundError:
             return None
         return found.st_dev, found.st_ino

@@ -265,7 +265,7 @@ class SocketClient:
         if reason == Reason.STOPPING:
             self._disconnect()
             return message
-        if reason == Reason.TOO_LARGE:
+        if reason == Reason.TOO_LARGE and not doubtful:
             raise TransactionTooLarge(message)
         if reason == Reason.NOT_POSSIBLE:
             raise OperationalError(message)

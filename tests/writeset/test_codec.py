@@ -118,7 +118,9 @@ def write_sets(draw):
     ]
     version = draw(st.integers(0, 2**63 - 1))
     digest = draw(digests | st.just(b""))
-    return WriteSet(version, tuple(steps), draw(st.booleans()), digest, draw(st.none() | reads))
+    fence = draw(st.binary(max_size=40))
+    off, read = draw(st.booleans()), draw(st.none() | reads)
+    return WriteSet(version, tuple(steps), off, digest, read, fence)
 
 
 bodies = st.one_of(
@@ -134,7 +136,13 @@ bodies = st.one_of(
         ),
     ),
     st.builds(BindIncarnation, st.text(max_size=9), st.binary(max_size=16)),
-    st.builds(MigrationLock, st.binary(max_size=16), st.integers(0, 2**63 - 1), st.booleans()),
+    st.builds(
+        MigrationLock,
+        st.binary(max_size=16),
+        st.integers(0, 2**63 - 1),
+        st.booleans(),
+        st.booleans(),
+    ),
 )
 commands = st.builds(Command, st.binary(min_size=1, max_size=64), st.integers(0, 2**63 - 1), bodies)
 verdicts = st.builds(

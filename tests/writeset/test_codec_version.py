@@ -94,6 +94,8 @@ SAMPLES: dict[str, Command | Verdict] = {
     "form": Command(b"p", 1, FormCluster(b"id", "default", (("n1", "u1"), ("n2", "u2")))),
     "bind": Command(b"p", 1, BindIncarnation("n1", b"inc")),
     "lock": Command(b"p", 1, MigrationLock(b"me", 500, True)),
+    "renewed": Command(b"p", 1, MigrationLock(b"me", 500, renew=True)),
+    "fenced": Command(b"p", 1, WriteSet(7, (Insert(T, (1, "a")),), fence=b"me")),
     "applied": Verdict(VerdictKind.APPLIED),
     "verdict": Verdict(
         VerdictKind.CONFLICT, "t", (1, "k"), "changed", 3, ((1, "a"), (None, b"b")), 100, True

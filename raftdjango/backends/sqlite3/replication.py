@@ -65,6 +65,7 @@ class Replication:
         self._immediate_once = False
         self.turn: bytes | None = None
         """The proposal id of the exclusive turn that the next transaction has."""
+        self.fence = b""  # The migration lock's holder, while this connection migrates.
         self._blind: tuple[BlindOperation, int] | None = None
         self.keys_drawn_for: int | None = None
         """The schema version for which the keys in the statement about to be executed were drawn."""

@@ -26,7 +26,7 @@ from django.db.models.sql.constants import MULTI, NO_RESULTS, ROW_COUNT
 from django.db.utils import IntegrityError
 
 from raftdjango.backends.sqlite3 import blind
-from raftdjango.backends.sqlite3.for_update import lock_rows_read
+from raftdjango.backends.sqlite3.for_update import SQLCompiler
 from raftdjango.backends.sqlite3.key_source import draw_keys
 
 if TYPE_CHECKING:
@@ -54,17 +54,6 @@ PLAIN = frozenset(
     {type(None), bool, int, float, str, bytes, Decimal, dt.date, dt.datetime, dt.time}
 )
 """Types of values that can be nothing but a parameter."""
-
-
-class SQLCompiler(compiler.SQLCompiler):
-    """SELECT."""
-
-    def execute_sql(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the query; with `select_for_update()`, have its rows checked at commit."""
-        result = super().execute_sql(*args, **kwargs)
-        if self.query.select_for_update:
-            lock_rows_read(self)
-        return result
 
 
 class _TextOnce:

@@ -12,7 +12,8 @@ from django.db.models.functions import RowNumber, Upper
 from django.test.utils import isolate_apps
 
 from raftdjango.exceptions import TransactionConflict
-from tests.backend.helpers import elsewhere, raw
+from raftdjango.writeset import ValidatedRead
+from tests.backend.helpers import elsewhere, entries, only, raw
 from tests.backend.models import (
     Account,
     Booking,
@@ -194,6 +195,38 @@ def test_a_key_that_the_driver_converts():
             assert protected() == {("day", "2026-01-02")}
     finally:
         raw("DROP TABLE backend_day")
+
+
+def test_a_key_that_another_node_changed_since():
+    with isolate_apps("tests.backend"):
+
+        class Odd(models.Model):
+            number = models.IntegerField()
+
+            class Meta:
+                app_label = "backend"
+                managed = False
+
+    def make(columns: str) -> None:
+        raw(f"CREATE TABLE backend_odd ({columns})")
+        raw("INSERT INTO backend_odd VALUES (1, 7)")
+
+    make("id integer PRIMARY KEY, number integer")
+    try:
+        with transaction.atomic():
+            Odd.objects.select_for_update().get()
+        elsewhere(
+            lambda: (raw("DROP TABLE backend_odd"), make("id integer, number integer PRIMARY KEY"))
+        )
+        with entries() as made, transaction.atomic():
+            Odd.objects.select_for_update().get()
+            Tag.objects.create(slug="x")
+        read, _ = only(made)
+        assert isinstance(read, ValidatedRead)
+        assert read.key == (7,)
+        assert read.before
+    finally:
+        raw("DROP TABLE backend_odd")
 
 
 def test_nobody_waits_and_nobody_asks_for_less():

@@ -17,6 +17,8 @@ from django.db.models.expressions import RawSQL
 from django.db.models.sql import compiler
 from django.db.models.sql.constants import CURSOR, GET_ITERATOR_CHUNK_SIZE, MULTI, ROW_COUNT, SINGLE
 
+from raftdjango.backends.sqlite3.speculation import State
+
 if TYPE_CHECKING:
     from raftdjango.backends.sqlite3.replication import Replication
     from raftdjango.writeset import Table
@@ -145,6 +147,7 @@ class SQLCompiler(compiler.SQLCompiler):
             raise NotSupportedError(
                 "select_for_update() cannot protect rows that are fetched from a cursor later."
             )
+        self._see_tables_as_they_are()
         cursor = super().execute_sql(CURSOR)
         if cursor is None:  # It is empty whatever the tables hold.
             return iter([]) if result_type == MULTI else None
@@ -158,6 +161,17 @@ class SQLCompiler(compiler.SQLCompiler):
         if result_type == ROW_COUNT:
             return len(selected)
         return [selected] if result_type == MULTI else None
+
+    def _see_tables_as_they_are(self) -> None:
+        """Keys are of the schema that the query will meet, though another node changed it since."""
+        replication: Replication = self.connection.replication
+        if replication.in_autocommit():
+            return
+        replication.ensure_begun()
+        speculation = replication.speculation
+        with speculation.undisturbed():
+            if speculation.state is State.READING and not replication.capture.is_current:
+                speculation.start_writing()
 
     def _protect(self, rows: list[Any]) -> list[Any]:
         """Have the rows' keys validated at commit; the rows without the keys."""

@@ -244,8 +244,11 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
         lambda: for_update().annotate(n=Window(RowNumber(), order_by="pk")).filter(n__lte=2),
         "window function",
     ),
-    "a union": (lambda: for_update().union(Account.objects.all()), r"with union\(\)"),
-    "part of a union": (lambda: Account.objects.union(for_update()), r"with union\(\)"),
+    "a union": (lambda: for_update().union(Account.objects.all()), r"combined query \(union\(\)\)"),
+    "part of a union": (
+        lambda: Account.objects.union(for_update()),
+        r"combined query \(union\(\)\)",
+    ),
     "a subquery": (lambda: Account.objects.filter(pk__in=for_update()), "in a subquery"),
     "exists": (
         lambda: Account.objects.filter(Exists(for_update().filter(pk=OuterRef("pk")))),

@@ -29,7 +29,7 @@ SKIP_LOCKED = (
     "atomic_retry: of two that took the same row, the second finds it taken when it runs again."
 )
 NO_ROWS = (
-    "select_for_update() cannot protect the rows of a query with {}: what it gives are no rows of a "
+    "select_for_update() cannot protect the rows of {}: what it gives are no rows of a "
     "table. Find their keys first, then select these for update: "
     "Model.objects.select_for_update().filter(pk__in=keys)."
 )
@@ -71,7 +71,7 @@ class SQLCompiler(compiler.SQLCompiler):
     def get_combinator_sql(self, combinator: str, *args: Any, **kwargs: Any) -> Any:
         """Refuse to protect what a part of it reads."""
         if any(query.select_for_update for query in self.query.combined_queries):
-            raise NotSupportedError(NO_ROWS.format(f"{combinator}()"))
+            raise NotSupportedError(NO_ROWS.format(f"a combined query ({combinator}())"))
         return super().get_combinator_sql(combinator, *args, **kwargs)
 
     def execute_sql(
@@ -94,10 +94,10 @@ class SQLCompiler(compiler.SQLCompiler):
     def _refuse_what_gives_no_rows(self) -> None:
         query = self.query
         for found, name in [
-            (query.combinator, f"{query.combinator}()"),
-            (query.distinct, "distinct()"),
-            (query.group_by is not None or self.having, "aggregates"),
-            (self.qualify, "a filter by a window function"),
+            (query.combinator, f"a combined query ({query.combinator}())"),
+            (query.distinct, "a query with distinct()"),
+            (query.group_by is not None or self.having, "a query with aggregates"),
+            (self.qualify, "a query filtered by a window function"),
         ]:
             if found:
                 raise NotSupportedError(NO_ROWS.format(name))

@@ -45,7 +45,7 @@ def _decode_query(message: pb.Query) -> Query:
         # A node that did not know the query could come to another verdict than its peers.
         raise MalformedCommand(
             "A query of a serializable transaction is none that this version of raftdjango repeats. "
-            "It was written by another one. Run the same version on all nodes."
+            "Was it written by a newer version? Upgrade this node."
         )
     if not 0 < message.columns <= COLUMNS_MAX:
         raise MalformedCommand(f"A query gives {message.columns} columns.")

@@ -7,8 +7,8 @@ SEEDS ?= 10000
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-stop demo-clean test test-fast test-newer test-django test-django-live check proto soak \
-        workloads mutants coverage bench bench-core clean
+.PHONY: help demo demo-stop demo-clean test test-fast test-newer test-django test-django-live test-third-party check \
+        proto soak workloads mutants coverage bench bench-core clean
 
 help: ## Show this
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -38,11 +38,12 @@ demo-clean: ## Forget the demo's data
 	@test ! -e .demo || ! test -x $(BIN)/python || $(BIN)/python manage.py demo --stop
 	rm -rf .demo
 
-test: $(VENV)/.dev ## Everything: unit, simulation, real clusters, browser, Django's own suite
+test: $(VENV)/.dev ## Everything: unit, simulation, real clusters, browser, Django's own suite, applications'
 	$(BIN)/python -m pytest -n 2 -m 'not cluster and not browser'
 	$(BIN)/python -m pytest -m 'cluster or browser'
 	$(BIN)/python -m tests.django_suite
 	$(BIN)/python -m tests.django_suite --live brief
+	$(BIN)/python -m tests.third_party brief
 
 test-fast: $(VENV)/.dev ## Without real clusters, browser and Django's suite
 	$(BIN)/python -m pytest -n 2 -m 'not cluster and not browser'
@@ -52,12 +53,16 @@ test-newer: $(VENV)/.dev # As `test`, less what does not depend on the Django ve
 	$(BIN)/python -m pytest tests/cluster/test_everyday.py
 	$(BIN)/python -m tests.django_suite backends bulk_create delete transactions update get_or_create schema
 	$(BIN)/python -m tests.django_suite --live brief
+	$(BIN)/python -m tests.third_party brief
 
 test-django: $(VENV)/.dev ## The part of Django's own suite that touches the database (LABELS=...)
 	$(BIN)/python -m tests.django_suite $(LABELS)
 
 test-django-live: $(VENV)/.dev ## Labels of it that commit, on three nodes (LABELS=...)
 	$(BIN)/python -m tests.django_suite --live $(LABELS)
+
+test-third-party: $(VENV)/.dev ## Applications' own tests, on three nodes (APPS="django-treebeard")
+	$(BIN)/python -m tests.third_party $(APPS)
 
 check: $(VENV)/.dev ## Lint, types, generated code, migrations
 	$(BIN)/ruff check .

@@ -76,5 +76,12 @@ class TransactionTooLarge(ReplicationError):
     """The transaction's entry exceeds `TRANSACTION_BYTES_MAX`.  Nothing was written."""
 
 
+class MigrationLockLost(ReplicationError):
+    """Another `migrate` took the lock, which had run out, so this one's plan may be done already.
+
+    The transaction wrote nothing.  To run it again does not help: `migrate` has to begin anew.
+    """
+
+
 class NotReplicable(ReplicationError):
     """This statement or table cannot be replicated; the message names it and what to do."""

@@ -24,7 +24,10 @@ if TYPE_CHECKING:
     from raftdjango.writeset import Body
 
 MIGRATION_LOCK = "migration"
+FENCE = "fence"
+"""Message of the conflict: part of stored verdicts, a word for programs."""
 _APPLIED = Verdict(VerdictKind.APPLIED)
+_FENCED_OFF = Verdict(VerdictKind.CONFLICT, message=FENCE)
 
 
 def run(cursor: sqlite3.Cursor, schema: Schema, body: Body, time_ms: int) -> Verdict:
@@ -79,6 +82,12 @@ def _lock(cursor: sqlite3.Cursor, command: MigrationLock, time_ms: int) -> Verdi
             (MIGRATION_LOCK, command.holder),
         ).rowcount
         return Verdict(VerdictKind.APPLIED, granted=bool(released))
+    if command.renew:
+        renewed = cursor.execute(
+            f"UPDATE main.{LOCK} SET until_ms = ? WHERE name = ? AND holder = ?",
+            (command.until_ms, MIGRATION_LOCK, command.holder),
+        ).rowcount
+        return Verdict(VerdictKind.APPLIED, granted=bool(renewed))
     granted = cursor.execute(
         f"INSERT INTO main.{LOCK} (name, holder, until_ms) VALUES (?, ?, ?) ON CONFLICT (name)"
         " DO UPDATE SET holder = excluded.holder, until_ms = excluded.until_ms"
@@ -86,6 +95,15 @@ def _lock(cursor: sqlite3.Cursor, command: MigrationLock, time_ms: int) -> Verdi
         (MIGRATION_LOCK, command.holder, command.until_ms, time_ms),
     ).rowcount
     return Verdict(VerdictKind.APPLIED, granted=bool(granted))
+
+
+def check_fence(cursor: sqlite3.Cursor, fence: bytes) -> None:
+    """Refuse what a `migrate` does that has lost the lock: another may have done it meanwhile.
+
+    Whether the lock's time is over is no matter: as long as nobody else took it, nobody else migrated.
+    """
+    if lock_holder(cursor)[0] != fence:
+        raise Refused(_FENCED_OFF)
 
 
 def lock_holder(cursor: sqlite3.Cursor) -> tuple[bytes | None, int]:

@@ -33,7 +33,8 @@ from raftdjango.applier.outcomes import PRUNE_EVERY, Outcomes
 from raftdjango.applier.references import deferred_actions
 from raftdjango.applier.schema import Schema
 from raftdjango.applier.statements import run_statement
-from raftdjango.applier.tables import STATE, AppliedState
+from raftdjango.applier.tables import AppliedState
+from raftdjango.applier.whereabouts import Whereabouts
 from raftdjango.writeset import (
     FormCluster,
     Statement,
@@ -58,10 +59,6 @@ WAL_PAGES = 1000
 
 _ENTRY = "raftdjango_entry"
 _NESTED = "raftdjango_nested"
-_WRITE_STATE = (
-    f"UPDATE main.{STATE} SET applied_index = ?, applied_term = ?, time_ms = ?, schema_version = ?"
-    " WHERE id = 1"
-)
 
 _EXPIRED = Verdict(VerdictKind.EXPIRED)
 _SCHEMA_CONFLICT = Verdict(VerdictKind.CONFLICT, message=SCHEMA)
@@ -91,6 +88,7 @@ class Applier:
         self._operations = Operations(connection, self._schema, self._run_statement)
         self._cursor = connection.cursor()
         self._cursor.row_factory = None
+        self._whereabouts = Whereabouts(connection)
         self._state = AppliedState()
         self._next_state = self._state
         self._foreign_keys: bool | None = None
@@ -219,6 +217,7 @@ class Applier:
         return done
 
     def _attempt(self, group: Group, decided: Verdict | None = None) -> list[Applied]:
+        self._whereabouts.check(self._state)
         self._schema.refresh()
         self._next_state = self._state
         self._forget_pending()
@@ -313,6 +312,8 @@ class Applier:
         return verdict
 
     def _change(self, entry: LogEntry, body: WriteSet) -> Verdict:
+        if body.fence:
+            commands.check_fence(self._cursor, body.fence)
         statements = [each for each in body.operations if type(each) is Statement]
         # One statement alone means the same on any schema.  What several mean together does not: to
         # rebuild a table is to drop the columns that somebody has added since.
@@ -394,8 +395,5 @@ class Applier:
             before.cluster_id,
             before.group_name,
         )
-        self._cursor.execute(
-            _WRITE_STATE,
-            (state.applied_index, state.applied_term, state.time_ms, state.schema_version),
-        )
+        tables.write_state(self._cursor, state)
         self._next_state = state

@@ -135,6 +135,9 @@ class _Ahead:
         if command.release:
             granted = holder == command.holder
             self._lock = (None, 0) if granted else (holder, until_ms)
+        elif command.renew:
+            granted = holder == command.holder
+            self._lock = (holder, command.until_ms) if granted else (holder, until_ms)
         else:
             granted = holder in (None, command.holder) or until_ms < time_ms
             self._lock = (command.holder, command.until_ms) if granted else (holder, until_ms)

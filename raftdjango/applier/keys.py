@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from raftdjango.applier.schema import Schema, TableSchema
 
 
+NO_KEYS_LEFT = "has no keys left"
+
+
 def _refused(table: str, message: str) -> Refused:
     return Refused(Verdict(VerdictKind.OPERATIONAL_ERROR, table=table, message=message))
 
@@ -61,7 +64,7 @@ def first_key(schema: Schema, declared: TableSchema, count: int, following: int)
     name = declared.table.name
     first = max(following, highest_key(schema, declared) + 1)
     if first + count - 1 > INTEGER_MAX - 1:
-        raise _refused(name, f"table {name} has no keys left")
+        raise _refused(name, f"table {name} {NO_KEYS_LEFT}")
     return first
 
 

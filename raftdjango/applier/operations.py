@@ -14,6 +14,7 @@ from raftdjango.applier.keys import highest_key
 from raftdjango.applier.plans import Plan
 from raftdjango.applier.references import References
 from raftdjango.applier.schema import ACTIONS, Schema
+from raftdjango.applier.tables import KEY
 from raftdjango.writeset import (
     BlindDelete,
     BlindInsert,
@@ -217,7 +218,12 @@ class Operations:
             self.references.removed(plan, old)
 
     def _read(self, operation: ValidatedRead) -> None:
-        self._certify(self.plan(operation.table), operation.key, operation.before)
+        table = operation.table
+        # Whoever has chosen keys himself says so by naming the allocator's row that he went by.
+        plan = (
+            Plan(table, self._schema, reading_keys=True) if table.name == KEY else self.plan(table)
+        )
+        self._certify(plan, operation.key, operation.before)
 
     # Statements ----------------------------------------------------------------------------------
 

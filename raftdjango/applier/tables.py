@@ -137,6 +137,15 @@ def read_state(connection: sqlite3.Connection) -> AppliedState | None:
     return AppliedState(*values)
 
 
+def write_state(cursor: sqlite3.Cursor, state: AppliedState) -> None:
+    """Note how far the database has come; its identity stays."""
+    cursor.execute(
+        f"UPDATE main.{STATE} SET applied_index = ?, applied_term = ?, time_ms = ?,"
+        " schema_version = ? WHERE id = 1",
+        (state.applied_index, state.applied_term, state.time_ms, state.schema_version),
+    )
+
+
 def stored_outcome(
     connection: sqlite3.Connection, proposal_id: bytes
 ) -> tuple[Verdict, int] | None:

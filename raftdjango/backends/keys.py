@@ -8,6 +8,11 @@ process leave gaps.
 A lease protects from other leases only.  A key that somebody chose himself may lie inside one, so a
 block is skipped up to behind any key that the local database already has, and a collision that was
 not seen in time is a constraint like any other: drawn again in autocommit, a conflict in a block.
+
+Statements in the log may reset a sequence, and its keys are then leased once more.  So keys are drawn
+for a version of the schema (the log index of the last entry with statements), from leases made behind
+it, and what was drawn before is thrown away; a write-set that is applied at another version than its
+own is a conflict.  Between them no key of an older lease gets into the database.
 """
 
 from __future__ import annotations
@@ -20,7 +25,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Mapping
 
     from raftdjango.client import NodeClient
 
@@ -33,15 +38,27 @@ GROW_S, SHRINK_S = 1.0, 30.0
 """A block used up sooner asks for twice as many next time, one that lasted longer for half."""
 
 
+class OutdatedKeys(Exception):
+    """Keys were drawn for a schema that is not the newest any more: draw again."""
+
+
 class _Stock:
     """The unused keys of one table, and how many to ask for."""
 
-    __slots__ = ("block", "filled_at", "ranges")
+    __slots__ = ("block", "filled_at", "ranges", "version")
 
-    def __init__(self) -> None:
+    def __init__(self, version: int = 0) -> None:
         self.ranges: deque[range] = deque()
         self.block = BLOCK_MIN
         self.filled_at = float("-inf")
+        self.version = version
+        """Of the schema that its keys are for."""
+
+    def move_on(self, version: int) -> None:
+        """Keep nothing that was drawn under an older schema."""
+        if version > self.version:
+            self.version = version
+            self.ranges.clear()
 
     def __len__(self) -> int:
         return sum(map(len, self.ranges))
@@ -91,32 +108,36 @@ class KeyAllocator:
         count: int,
         *,
         timeout_s: float,
+        version: int = 0,
         probe: Probe | None = None,
         into: list[int] | None = None,
     ) -> list[int]:
-        """`count` keys that nobody else is given; asks the node when there are not enough.
+        """`count` keys that nobody else is given, for rows that are written at this version of the
+        schema; asks the node when there are not enough.
 
         They are added to `into` one block after the other, so that those taken before the node
         failed are not lost.
         """
         taken = [] if into is None else into
-        taken.extend(self.take_stocked(table, count, probe=probe))
+        taken.extend(self.take_stocked(table, count, version=version, probe=probe))
         while missing := count - len(taken):
-            lease = client.lease_keys(table, missing, timeout_s=timeout_s)
+            lease = client.lease_keys(table, missing, timeout_s=timeout_s, after=version)
             if not lease:
                 raise RuntimeError(f"The node leased no keys for {table}.")  # pragma: no cover
             # Its first keys are taken at once, or another thread might always be faster.
             mine, rest = lease[:missing], lease[missing:]
-            self.feed({table: rest})
+            self.feed({table: rest}, version)
             taken.extend(self._unused(table, mine, probe))
         return taken
 
-    def take_stocked(self, table: str, count: int, *, probe: Probe | None = None) -> list[int]:
+    def take_stocked(
+        self, table: str, count: int, *, version: int = 0, probe: Probe | None = None
+    ) -> list[int]:
         """Up to `count` keys of the blocks at hand, without asking anybody."""
         taken: list[int] = []
         while missing := count - len(taken):
             with self._lock:
-                stock = self._stocks.setdefault(table, _Stock())
+                stock = self._stock(table, version)
                 drawn = stock.draw(missing)
                 if len(stock) * 2 < stock.block:
                     self._low.add(table)
@@ -147,24 +168,30 @@ class KeyAllocator:
             low, self._low = self._low, set()
             return {table: self._stocks[table].block for table in low if table in self._stocks}
 
-    def feed(self, keys: Mapping[str, range]) -> None:
-        """Keep blocks that came with an answer."""
+    def feed(self, keys: Mapping[str, range], version: int = 0) -> None:
+        """Keep blocks that were asked for at this version of the schema."""
         if not keys:
             return
         now = time.monotonic()
         with self._lock:
             for table, block in keys.items():
-                if block:
-                    stock = self._stocks.setdefault(table, _Stock())
+                stock = self._stock(table, version)
+                if block and version == stock.version:
                     stock.adapt(now)
                     stock.ranges.append(block)
 
-    def reset(self, tables: Iterable[str] | None = None) -> None:
-        """Forget the blocks of some tables, or of all: their sequences were reset."""
+    def reset(self) -> None:
+        """Forget all blocks."""
         with self._lock:
-            for table in list(self._stocks) if tables is None else tables:
-                self._stocks.pop(table, None)
-                self._low.discard(table)
+            self._stocks.clear()
+            self._low.clear()
+
+    def _stock(self, table: str, version: int) -> _Stock:
+        stock = self._stocks.get(table)
+        if stock is None:
+            stock = self._stocks[table] = _Stock(version)
+        stock.move_on(version)
+        return stock
 
 
 _everybody: weakref.WeakSet[KeyAllocator] = weakref.WeakSet()

@@ -50,8 +50,12 @@ class NodeClient(Protocol):
         *,
         timeout_s: float,
         want_keys: Mapping[str, int] | None = None,
+        keys_after: int = 0,
     ) -> Outcome:
         """Propose and wait until this node has applied the entry.
+
+        With the answer come keys of the tables in `want_keys`, if the node has some at hand that
+        were leased behind entry `keys_after`.
 
         The same id is proposed again if the node restarts before the deadline.  Raises
         `ClusterUnavailable`, `CommitUncertain`, `TransactionTooLarge`.
@@ -60,8 +64,12 @@ class NodeClient(Protocol):
     def refresh(self, *, timeout_s: float) -> int:
         """Wait until this node has applied all that was committed when asked; the index applied."""
 
-    def lease_keys(self, table: str, count: int, *, timeout_s: float) -> range:
-        """A block of auto-increment keys that nobody else will ever be given."""
+    def lease_keys(self, table: str, count: int, *, timeout_s: float, after: int = 0) -> range:
+        """A block of auto-increment keys that nobody else will ever be given.
+
+        Of a lease made behind entry `after`: an older one was void from that entry on, if its
+        statements reset the sequence.  Raises `OperationalError` where there can be no keys.
+        """
 
     def take_turn(self, proposal_id: bytes, *, timeout_s: float, longest_s: float = 0) -> bool:
         """Wait for an exclusive turn of the block that will end in this proposal; False: none came.

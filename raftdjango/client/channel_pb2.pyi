@@ -42,7 +42,7 @@ class Hello(_message.Message):
     def __init__(self, version: _Optional[int] = ..., group: _Optional[str] = ..., database: _Optional[str] = ..., cluster_id: _Optional[bytes] = ...) -> None: ...
 
 class Propose(_message.Message):
-    __slots__ = ("proposal_id", "command", "want_keys")
+    __slots__ = ("proposal_id", "command", "want_keys", "keys_after")
     class WantKeysEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -53,10 +53,12 @@ class Propose(_message.Message):
     PROPOSAL_ID_FIELD_NUMBER: _ClassVar[int]
     COMMAND_FIELD_NUMBER: _ClassVar[int]
     WANT_KEYS_FIELD_NUMBER: _ClassVar[int]
+    KEYS_AFTER_FIELD_NUMBER: _ClassVar[int]
     proposal_id: bytes
     command: bytes
     want_keys: _containers.ScalarMap[str, int]
-    def __init__(self, proposal_id: _Optional[bytes] = ..., command: _Optional[bytes] = ..., want_keys: _Optional[_Mapping[str, int]] = ...) -> None: ...
+    keys_after: int
+    def __init__(self, proposal_id: _Optional[bytes] = ..., command: _Optional[bytes] = ..., want_keys: _Optional[_Mapping[str, int]] = ..., keys_after: _Optional[int] = ...) -> None: ...
 
 class Refresh(_message.Message):
     __slots__ = ("by_entry",)
@@ -65,12 +67,14 @@ class Refresh(_message.Message):
     def __init__(self, by_entry: bool = ...) -> None: ...
 
 class LeaseKeys(_message.Message):
-    __slots__ = ("table", "count")
+    __slots__ = ("table", "count", "after")
     TABLE_FIELD_NUMBER: _ClassVar[int]
     COUNT_FIELD_NUMBER: _ClassVar[int]
+    AFTER_FIELD_NUMBER: _ClassVar[int]
     table: str
     count: int
-    def __init__(self, table: _Optional[str] = ..., count: _Optional[int] = ...) -> None: ...
+    after: int
+    def __init__(self, table: _Optional[str] = ..., count: _Optional[int] = ..., after: _Optional[int] = ...) -> None: ...
 
 class GetStatus(_message.Message):
     __slots__ = ()
@@ -186,6 +190,7 @@ class Refusal(_message.Message):
         STOPPING: _ClassVar[Refusal.Reason]
         MALFORMED: _ClassVar[Refusal.Reason]
         STOPPED_APPLYING: _ClassVar[Refusal.Reason]
+        NOT_POSSIBLE: _ClassVar[Refusal.Reason]
     UNSPECIFIED: Refusal.Reason
     UNAVAILABLE: Refusal.Reason
     UNCERTAIN: Refusal.Reason
@@ -195,6 +200,7 @@ class Refusal(_message.Message):
     STOPPING: Refusal.Reason
     MALFORMED: Refusal.Reason
     STOPPED_APPLYING: Refusal.Reason
+    NOT_POSSIBLE: Refusal.Reason
     REASON_FIELD_NUMBER: _ClassVar[int]
     MESSAGE_FIELD_NUMBER: _ClassVar[int]
     reason: Refusal.Reason

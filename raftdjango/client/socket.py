@@ -14,6 +14,8 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
+from django.db import OperationalError
+
 from raftdjango.applier import OUTCOME_GRACE_MS
 from raftdjango.client import Outcome, channel_pb2
 from raftdjango.client.absence import GRACE_S, Absence
@@ -78,6 +80,7 @@ class SocketClient:
         *,
         timeout_s: float,
         want_keys: Mapping[str, int] | None = None,
+        keys_after: int = 0,
     ) -> Outcome:
         """See `NodeClient.propose`."""
         if len(command) > self.transaction_bytes_max:
@@ -90,6 +93,7 @@ class SocketClient:
         request.propose.command = command
         if want_keys:
             request.propose.want_keys.update(want_keys)
+            request.propose.keys_after = keys_after
         try:
             answer = self._ask_until(request, timeout_s)
         except Doubt as doubt:
@@ -125,11 +129,12 @@ class SocketClient:
         request.refresh.by_entry = by_entry
         return self._ask_read(request, timeout_s).refreshed.applied_index
 
-    def lease_keys(self, table: str, count: int, *, timeout_s: float) -> range:
+    def lease_keys(self, table: str, count: int, *, timeout_s: float, after: int = 0) -> range:
         """See `NodeClient.lease_keys`."""
         request = channel_pb2.Request()
         request.lease_keys.table = table
         request.lease_keys.count = count
+        request.lease_keys.after = after
         block = self._ask_read(request, timeout_s).keys.range
         return range(block.first, block.first + block.count)
 
@@ -260,8 +265,10 @@ class SocketClient:
         if reason == Reason.STOPPING:
             self._disconnect()
             return message
-        if reason == Reason.TOO_LARGE:
+        if reason == Reason.TOO_LARGE and not doubtful:
             raise TransactionTooLarge(message)
+        if reason == Reason.NOT_POSSIBLE:
+            raise OperationalError(message)
         if reason == Reason.UNCERTAIN or doubtful:
             raise Doubt(message)
         raise ClusterUnavailable(message)

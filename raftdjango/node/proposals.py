@@ -46,6 +46,7 @@ class Reason(IntEnum):
     BUSY = channel_pb2.Refusal.BUSY
     STOPPING = channel_pb2.Refusal.STOPPING
     STOPPED_APPLYING = channel_pb2.Refusal.STOPPED_APPLYING
+    NOT_POSSIBLE = channel_pb2.Refusal.NOT_POSSIBLE
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +91,18 @@ class Waiting:
     deadline: float
     settled: list[Settled] = field(default_factory=list)
     internal: bool = False
-    left: bool = False
-    """Handed to a core or a transport at least once: from then on the outcome is uncertain."""
+    handed: int = 0
+    """How often it was handed to a core or a transport."""
     term: int = 0
     """Term in which it was last appended or sent; 0: nobody has it as far as is known."""
     index: int = 0
     """Where the leader of `term` put it; 0: not known."""
     retry_at: float = 0.0
+
+    @property
+    def left(self) -> bool:
+        """Handed over at least once: from then on the outcome is uncertain."""
+        return self.handed > 0
 
 
 class Proposals:
@@ -229,7 +235,8 @@ class Proposals:
         if waiting is None or waiting.index:
             return
         if too_large:
-            self._settle(waiting, _too_large(waiting.command))
+            # Asked once, the node that says so is the only one that could have it.
+            self._settle(waiting, _too_large(waiting, certain=waiting.handed <= 1))
             return
         waiting.term = 0
         waiting.retry_at = self._now() + self._jitter(BUSY_RETRY_S)
@@ -279,7 +286,7 @@ class Proposals:
         if leader == ground.node_id:
             self._placed_here(waiting, ground.append(waiting.proposal_id, waiting.command))
             return
-        waiting.left = True
+        waiting.handed += 1
         waiting.term, waiting.index = ground.term, 0
         patience = ANSWER_RETRY_S + len(waiting.command) / ANSWER_BYTES_PER_S
         waiting.retry_at = self._now() + self._jitter(patience)
@@ -287,14 +294,14 @@ class Proposals:
 
     def _placed_here(self, waiting: Waiting, placement: Placement) -> None:
         if placement is Refused.TOO_LARGE:
-            self._settle(waiting, _too_large(waiting.command))
+            self._settle(waiting, _too_large(waiting, certain=not waiting.left))
         elif isinstance(placement, Refused):
             waiting.term = waiting.index = 0
             # At the end of an exclusive turn all that nobody has is placed.
             patience = ANSWER_RETRY_S if placement is Refused.HELD else BUSY_RETRY_S
             waiting.retry_at = self._now() + self._jitter(patience)
         else:
-            waiting.left = True
+            waiting.handed += 1
             waiting.index, waiting.term = placement
             self._by_index[waiting.index] = waiting.proposal_id
 
@@ -345,5 +352,14 @@ class Proposals:
         return shortest * (1.0 + self._rng.random())
 
 
-def _too_large(command: bytes) -> Refusal:
-    return Refusal(Reason.TOO_LARGE, f"The transaction is {len(command)} bytes long: too large.")
+def _too_large(waiting: Waiting, *, certain: bool) -> Refusal:
+    """Nodes may have different limits: one asked before may have appended what is too large here."""
+    size = len(waiting.command)
+    if certain:
+        return Refusal(Reason.TOO_LARGE, f"The transaction is {size} bytes long: too large.")
+    return Refusal(
+        Reason.UNCERTAIN,
+        f"The transaction is {size} bytes long, too large for the present leader, but another node was "
+        "asked before: it may or may not have been made. Have RAFTDJANGO['TRANSACTION_BYTES_MAX'] the "
+        "same on all nodes.",
+    )

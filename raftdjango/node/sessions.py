@@ -143,6 +143,7 @@ class WorkerSession:
             self._connection.malformed(sequence, taken.wrong)
             return
         wanted = dict(propose.want_keys)
+        after = propose.keys_after
 
         def settled(end: Applied | Refusal) -> None:
             if propose.proposal_id in self._turns:
@@ -151,13 +152,13 @@ class WorkerSession:
             if isinstance(end, Refusal):
                 self._refuse(sequence, end)
             else:
-                self._outcome(sequence, end, wanted)
+                self._outcome(sequence, end, wanted, after)
 
         self._group.proposals.submit(
             propose.proposal_id, taken.command, deadline=deadline, settled=settled
         )
 
-    def _outcome(self, sequence: int, applied: Applied, wanted: dict[str, int]) -> None:
+    def _outcome(self, sequence: int, applied: Applied, wanted: dict[str, int], after: int) -> None:
         group = self._group
         verdict = applied.verdict
         assert verdict is not None
@@ -171,7 +172,7 @@ class WorkerSession:
             won = group.winners.find(applied.index, verdict)
             outcome.winner_index = won or group.applied_index
         for table, count in wanted.items():
-            if block := group.leases.take(table, count):
+            if block := group.leases.take(table, count, after=after):
                 outcome.keys[table].first = block.start
                 outcome.keys[table].count = len(block)
         self._send(answer)
@@ -203,7 +204,9 @@ class WorkerSession:
             self._send(answer)
 
         lease = taken.request.lease_keys
-        self._group.leases.lease(lease.table, lease.count, deadline=deadline, given=given)
+        self._group.leases.lease(
+            lease.table, lease.count, after=lease.after, deadline=deadline, given=given
+        )
 
     def _take_turn(self, taken: Taken, deadline: float) -> None:
         sequence, token = taken.request.sequence, taken.request.take_turn.proposal_id

@@ -226,6 +226,7 @@ class InProcessClient:
         *,
         timeout_s: float,
         want_keys: Mapping[str, int] | None = None,
+        keys_after: int = 0,
     ) -> Outcome:
         """Apply at once."""
         captured_at, self._captured_at = self._captured_at, None
@@ -248,7 +249,7 @@ class InProcessClient:
             return int(connection.execute(APPLIED_INDEX_SQL).fetchone()[0])
         return self.consensus.applier.state.applied_index
 
-    def lease_keys(self, table: str, count: int, *, timeout_s: float) -> range:
+    def lease_keys(self, table: str, count: int, *, timeout_s: float, after: int = 0) -> range:
         """The keys that stock Django would give: right behind those in use, no block kept back."""
         return self.consensus.leases.take(table, count, lambda: self._last_key(table))
 

@@ -150,7 +150,8 @@ def _encode_body(body: Body, message: pb.Command) -> None:
     elif isinstance(body, MigrationLock):
         lock = message.migration_lock
         lock.SetInParent()
-        lock.release, lock.holder, lock.until_ms = body.release, body.holder, body.until_ms
+        lock.holder, lock.until_ms = body.holder, body.until_ms
+        lock.release, lock.renew = body.release, body.renew
 
 
 def _decode_other(kind: str | None, message: pb.Command) -> Body:
@@ -171,7 +172,7 @@ def _decode_other(kind: str | None, message: pb.Command) -> Body:
         lock = message.migration_lock
         if lock.until_ms > INTEGER_MAX:
             raise MalformedCommand("A migration lock lasts beyond the end of time.")
-        return MigrationLock(lock.holder, lock.until_ms, lock.release)
+        return MigrationLock(lock.holder, lock.until_ms, lock.release, lock.renew)
     raise MalformedCommand("The command has no body that this version of raftdjango knows.")
 
 
@@ -185,6 +186,7 @@ def _encode_write_set(write_set: WriteSet, message: pb.WriteSet) -> None:
     message.schema_version = write_set.schema_version
     message.foreign_keys_off = write_set.foreign_keys_off
     message.expected_digest = write_set.expected_digest
+    message.fence = write_set.fence
     positions: dict[Table, int] = {}
     for operation in write_set.operations:
         table = getattr(operation, "table", None)
@@ -224,6 +226,7 @@ def _decode_write_set(message: pb.WriteSet) -> WriteSet:
         message.foreign_keys_off,
         message.expected_digest,
         reads.decode(message.reads) if message.HasField("reads") else None,
+        message.fence,
     )
 
 

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fraftdjango/writeset/entry.proto\x12\x13raftdjango.writeset\"\x90\x03\n\x07\x43ommand\x12\x13\n\x0bproposal_id\x18\x01 \x01(\x0c\x12\x15\n\rexpires_at_ms\x18\x02 \x01(\x04\x12\x32\n\twrite_set\x18\x03 \x01(\x0b\x32\x1d.raftdjango.writeset.WriteSetH\x00\x12\x32\n\tkey_lease\x18\x04 \x01(\x0b\x32\x1d.raftdjango.writeset.KeyLeaseH\x00\x12/\n\x07\x62\x61rrier\x18\x05 \x01(\x0b\x32\x1c.raftdjango.writeset.BarrierH\x00\x12\x38\n\x0c\x66orm_cluster\x18\x06 \x01(\x0b\x32 .raftdjango.writeset.FormClusterH\x00\x12@\n\x10\x62ind_incarnation\x18\x07 \x01(\x0b\x32$.raftdjango.writeset.BindIncarnationH\x00\x12<\n\x0emigration_lock\x18\x08 \x01(\x0b\x32\".raftdjango.writeset.MigrationLockH\x00\x42\x06\n\x04\x62ody\"\xe0\x01\n\x08WriteSet\x12\x16\n\x0eschema_version\x18\x01 \x01(\x04\x12\x18\n\x10\x66oreign_keys_off\x18\x02 \x01(\x08\x12*\n\x06tables\x18\x03 \x03(\x0b\x32\x1a.raftdjango.writeset.Table\x12\x32\n\noperations\x18\x04 \x03(\x0b\x32\x1e.raftdjango.writeset.Operation\x12\x17\n\x0f\x65xpected_digest\x18\x05 \x01(\x0c\x12)\n\x05reads\x18\x06 \x01(\x0b\x32\x1a.raftdjango.writeset.Reads\"W\n\x05Reads\x12\x11\n\tlog_index\x18\x01 \x01(\x04\x12\x0e\n\x06tables\x18\x02 \x03(\t\x12+\n\x07queries\x18\x03 \x03(\x0b\x32\x1a.raftdjango.writeset.Query\"l\n\x05Query\x12\x0b\n\x03sql\x18\x01 \x01(\t\x12\x12\n\nparameters\x18\x02 \x01(\x0c\x12\x0f\n\x07\x63olumns\x18\x03 \x01(\r\x12\x11\n\trow_count\x18\x04 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x05 \x01(\x0c\x12\x0e\n\x06tables\x18\x06 \x03(\t\"3\n\x05Table\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x63olumns\x18\x02 \x03(\t\x12\x0b\n\x03key\x18\x03 \x03(\r\"\xb9\x03\n\tOperation\x12\x31\n\x04kind\x18\x01 \x01(\x0e\x32#.raftdjango.writeset.Operation.Kind\x12\r\n\x05table\x18\x02 \x01(\r\x12\x0b\n\x03key\x18\x03 \x01(\x0c\x12\x0e\n\x06\x62\x65\x66ore\x18\x04 \x01(\x0c\x12\x0f\n\x07\x63olumns\x18\x05 \x03(\r\x12\x0b\n\x03new\x18\x06 \x01(\x0c\x12\x11\n\treturning\x18\x07 \x03(\r\x12\x0b\n\x03sql\x18\x08 \x01(\t\x12\x12\n\nparameters\x18\t \x01(\x0c\x12\'\n\x04pins\x18\n \x01(\x0b\x32\x19.raftdjango.writeset.Pins\x12\x1a\n\rexpected_rows\x18\x0b \x01(\x04H\x00\x88\x01\x01\x12\x17\n\x0freturning_names\x18\x0c \x03(\t\"\x8a\x01\n\x04Kind\x12\x0f\n\x0bUNSPECIFIED\x10\x00\x12\n\n\x06INSERT\x10\x01\x12\n\n\x06UPDATE\x10\x02\x12\n\n\x06\x44\x45LETE\x10\x03\x12\x08\n\x04READ\x10\x04\x12\r\n\tSTATEMENT\x10\x05\x12\x10\n\x0c\x42LIND_INSERT\x10\x06\x12\x10\n\x0c\x42LIND_UPDATE\x10\x07\x12\x10\n\x0c\x42LIND_DELETE\x10\x08\x42\x10\n\x0e_expected_rows\"(\n\x04Pins\x12\x13\n\x0brandom_seed\x18\x01 \x01(\x0c\x12\x0b\n\x03now\x18\x02 \x01(\t\"(\n\x08KeyLease\x12\r\n\x05table\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x04\"\t\n\x07\x42\x61rrier\"\x9a\x01\n\x0b\x46ormCluster\x12\x12\n\ncluster_id\x18\x01 \x01(\x0c\x12:\n\x05nodes\x18\x02 \x03(\x0b\x32+.raftdjango.writeset.FormCluster.NodesEntry\x12\r\n\x05group\x18\x03 \x01(\t\x1a,\n\nNodesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"7\n\x0f\x42indIncarnation\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\x0c\"B\n\rMigrationLock\x12\x0f\n\x07release\x18\x01 \x01(\x08\x12\x0e\n\x06holder\x18\x02 \x01(\x0c\x12\x10\n\x08until_ms\x18\x03 \x01(\x04\"\xb3\x02\n\x07Verdict\x12/\n\x04kind\x18\x01 \x01(\x0e\x32!.raftdjango.writeset.Verdict.Kind\x12\r\n\x05table\x18\x02 \x01(\t\x12\x0b\n\x03key\x18\x03 \x01(\x0c\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x11\n\trow_count\x18\x05 \x01(\x03\x12\x0c\n\x04rows\x18\x06 \x03(\x0c\x12\x11\n\tfirst_key\x18\x07 \x01(\x04\x12\x0f\n\x07granted\x18\x08 \x01(\x08\"\x84\x01\n\x04Kind\x12\x0f\n\x0bUNSPECIFIED\x10\x00\x12\x0b\n\x07\x41PPLIED\x10\x01\x12\x0c\n\x08\x43ONFLICT\x10\x02\x12\x13\n\x0fINTEGRITY_ERROR\x10\x03\x12\x17\n\x13\x43ONSTRAINT_CONFLICT\x10\x04\x12\x0b\n\x07\x45XPIRED\x10\x05\x12\x15\n\x11OPERATIONAL_ERROR\x10\x06\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fraftdjango/writeset/entry.proto\x12\x13raftdjango.writeset\"\x90\x03\n\x07\x43ommand\x12\x13\n\x0bproposal_id\x18\x01 \x01(\x0c\x12\x15\n\rexpires_at_ms\x18\x02 \x01(\x04\x12\x32\n\twrite_set\x18\x03 \x01(\x0b\x32\x1d.raftdjango.writeset.WriteSetH\x00\x12\x32\n\tkey_lease\x18\x04 \x01(\x0b\x32\x1d.raftdjango.writeset.KeyLeaseH\x00\x12/\n\x07\x62\x61rrier\x18\x05 \x01(\x0b\x32\x1c.raftdjango.writeset.BarrierH\x00\x12\x38\n\x0c\x66orm_cluster\x18\x06 \x01(\x0b\x32 .raftdjango.writeset.FormClusterH\x00\x12@\n\x10\x62ind_incarnation\x18\x07 \x01(\x0b\x32$.raftdjango.writeset.BindIncarnationH\x00\x12<\n\x0emigration_lock\x18\x08 \x01(\x0b\x32\".raftdjango.writeset.MigrationLockH\x00\x42\x06\n\x04\x62ody\"\xef\x01\n\x08WriteSet\x12\x16\n\x0eschema_version\x18\x01 \x01(\x04\x12\x18\n\x10\x66oreign_keys_off\x18\x02 \x01(\x08\x12*\n\x06tables\x18\x03 \x03(\x0b\x32\x1a.raftdjango.writeset.Table\x12\x32\n\noperations\x18\x04 \x03(\x0b\x32\x1e.raftdjango.writeset.Operation\x12\x17\n\x0f\x65xpected_digest\x18\x05 \x01(\x0c\x12)\n\x05reads\x18\x06 \x01(\x0b\x32\x1a.raftdjango.writeset.Reads\x12\r\n\x05\x66\x65nce\x18\x07 \x01(\x0c\"W\n\x05Reads\x12\x11\n\tlog_index\x18\x01 \x01(\x04\x12\x0e\n\x06tables\x18\x02 \x03(\t\x12+\n\x07queries\x18\x03 \x03(\x0b\x32\x1a.raftdjango.writeset.Query\"l\n\x05Query\x12\x0b\n\x03sql\x18\x01 \x01(\t\x12\x12\n\nparameters\x18\x02 \x01(\x0c\x12\x0f\n\x07\x63olumns\x18\x03 \x01(\r\x12\x11\n\trow_count\x18\x04 \x01(\x04\x12\x0e\n\x06\x64igest\x18\x05 \x01(\x0c\x12\x0e\n\x06tables\x18\x06 \x03(\t\"3\n\x05Table\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07\x63olumns\x18\x02 \x03(\t\x12\x0b\n\x03key\x18\x03 \x03(\r\"\xb9\x03\n\tOperation\x12\x31\n\x04kind\x18\x01 \x01(\x0e\x32#.raftdjango.writeset.Operation.Kind\x12\r\n\x05table\x18\x02 \x01(\r\x12\x0b\n\x03key\x18\x03 \x01(\x0c\x12\x0e\n\x06\x62\x65\x66ore\x18\x04 \x01(\x0c\x12\x0f\n\x07\x63olumns\x18\x05 \x03(\r\x12\x0b\n\x03new\x18\x06 \x01(\x0c\x12\x11\n\treturning\x18\x07 \x03(\r\x12\x0b\n\x03sql\x18\x08 \x01(\t\x12\x12\n\nparameters\x18\t \x01(\x0c\x12\'\n\x04pins\x18\n \x01(\x0b\x32\x19.raftdjango.writeset.Pins\x12\x1a\n\rexpected_rows\x18\x0b \x01(\x04H\x00\x88\x01\x01\x12\x17\n\x0freturning_names\x18\x0c \x03(\t\"\x8a\x01\n\x04Kind\x12\x0f\n\x0bUNSPECIFIED\x10\x00\x12\n\n\x06INSERT\x10\x01\x12\n\n\x06UPDATE\x10\x02\x12\n\n\x06\x44\x45LETE\x10\x03\x12\x08\n\x04READ\x10\x04\x12\r\n\tSTATEMENT\x10\x05\x12\x10\n\x0c\x42LIND_INSERT\x10\x06\x12\x10\n\x0c\x42LIND_UPDATE\x10\x07\x12\x10\n\x0c\x42LIND_DELETE\x10\x08\x42\x10\n\x0e_expected_rows\"(\n\x04Pins\x12\x13\n\x0brandom_seed\x18\x01 \x01(\x0c\x12\x0b\n\x03now\x18\x02 \x01(\t\"(\n\x08KeyLease\x12\r\n\x05table\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\x04\"\t\n\x07\x42\x61rrier\"\x9a\x01\n\x0b\x46ormCluster\x12\x12\n\ncluster_id\x18\x01 \x01(\x0c\x12:\n\x05nodes\x18\x02 \x03(\x0b\x32+.raftdjango.writeset.FormCluster.NodesEntry\x12\r\n\x05group\x18\x03 \x01(\t\x1a,\n\nNodesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"7\n\x0f\x42indIncarnation\x12\x0f\n\x07node_id\x18\x01 \x01(\t\x12\x13\n\x0bincarnation\x18\x02 \x01(\x0c\"Q\n\rMigrationLock\x12\x0f\n\x07release\x18\x01 \x01(\x08\x12\x0e\n\x06holder\x18\x02 \x01(\x0c\x12\x10\n\x08until_ms\x18\x03 \x01(\x04\x12\r\n\x05renew\x18\x04 \x01(\x08\"\xb3\x02\n\x07Verdict\x12/\n\x04kind\x18\x01 \x01(\x0e\x32!.raftdjango.writeset.Verdict.Kind\x12\r\n\x05table\x18\x02 \x01(\t\x12\x0b\n\x03key\x18\x03 \x01(\x0c\x12\x0f\n\x07message\x18\x04 \x01(\t\x12\x11\n\trow_count\x18\x05 \x01(\x03\x12\x0c\n\x04rows\x18\x06 \x03(\x0c\x12\x11\n\tfirst_key\x18\x07 \x01(\x04\x12\x0f\n\x07granted\x18\x08 \x01(\x08\"\x84\x01\n\x04Kind\x12\x0f\n\x0bUNSPECIFIED\x10\x00\x12\x0b\n\x07\x41PPLIED\x10\x01\x12\x0c\n\x08\x43ONFLICT\x10\x02\x12\x13\n\x0fINTEGRITY_ERROR\x10\x03\x12\x17\n\x13\x43ONSTRAINT_CONFLICT\x10\x04\x12\x0b\n\x07\x45XPIRED\x10\x05\x12\x15\n\x11OPERATIONAL_ERROR\x10\x06\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,33 +36,33 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_COMMAND']._serialized_start=57
   _globals['_COMMAND']._serialized_end=457
   _globals['_WRITESET']._serialized_start=460
-  _globals['_WRITESET']._serialized_end=684
-  _globals['_READS']._serialized_start=686
-  _globals['_READS']._serialized_end=773
-  _globals['_QUERY']._serialized_start=775
-  _globals['_QUERY']._serialized_end=883
-  _globals['_TABLE']._serialized_start=885
-  _globals['_TABLE']._serialized_end=936
-  _globals['_OPERATION']._serialized_start=939
-  _globals['_OPERATION']._serialized_end=1380
-  _globals['_OPERATION_KIND']._serialized_start=1224
-  _globals['_OPERATION_KIND']._serialized_end=1362
-  _globals['_PINS']._serialized_start=1382
-  _globals['_PINS']._serialized_end=1422
-  _globals['_KEYLEASE']._serialized_start=1424
-  _globals['_KEYLEASE']._serialized_end=1464
-  _globals['_BARRIER']._serialized_start=1466
-  _globals['_BARRIER']._serialized_end=1475
-  _globals['_FORMCLUSTER']._serialized_start=1478
-  _globals['_FORMCLUSTER']._serialized_end=1632
-  _globals['_FORMCLUSTER_NODESENTRY']._serialized_start=1588
-  _globals['_FORMCLUSTER_NODESENTRY']._serialized_end=1632
-  _globals['_BINDINCARNATION']._serialized_start=1634
-  _globals['_BINDINCARNATION']._serialized_end=1689
-  _globals['_MIGRATIONLOCK']._serialized_start=1691
-  _globals['_MIGRATIONLOCK']._serialized_end=1757
-  _globals['_VERDICT']._serialized_start=1760
-  _globals['_VERDICT']._serialized_end=2067
-  _globals['_VERDICT_KIND']._serialized_start=1935
-  _globals['_VERDICT_KIND']._serialized_end=2067
+  _globals['_WRITESET']._serialized_end=699
+  _globals['_READS']._serialized_start=701
+  _globals['_READS']._serialized_end=788
+  _globals['_QUERY']._serialized_start=790
+  _globals['_QUERY']._serialized_end=898
+  _globals['_TABLE']._serialized_start=900
+  _globals['_TABLE']._serialized_end=951
+  _globals['_OPERATION']._serialized_start=954
+  _globals['_OPERATION']._serialized_end=1395
+  _globals['_OPERATION_KIND']._serialized_start=1239
+  _globals['_OPERATION_KIND']._serialized_end=1377
+  _globals['_PINS']._serialized_start=1397
+  _globals['_PINS']._serialized_end=1437
+  _globals['_KEYLEASE']._serialized_start=1439
+  _globals['_KEYLEASE']._serialized_end=1479
+  _globals['_BARRIER']._serialized_start=1481
+  _globals['_BARRIER']._serialized_end=1490
+  _globals['_FORMCLUSTER']._serialized_start=1493
+  _globals['_FORMCLUSTER']._serialized_end=1647
+  _globals['_FORMCLUSTER_NODESENTRY']._serialized_start=1603
+  _globals['_FORMCLUSTER_NODESENTRY']._serialized_end=1647
+  _globals['_BINDINCARNATION']._serialized_start=1649
+  _globals['_BINDINCARNATION']._serialized_end=1704
+  _globals['_MIGRATIONLOCK']._serialized_start=1706
+  _globals['_MIGRATIONLOCK']._serialized_end=1787
+  _globals['_VERDICT']._serialized_start=1790
+  _globals['_VERDICT']._serialized_end=2097
+  _globals['_VERDICT_KIND']._serialized_start=1965
+  _globals['_VERDICT_KIND']._serialized_end=2097
 # @@protoc_insertion_point(module_scope)

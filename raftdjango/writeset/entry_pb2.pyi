@@ -28,20 +28,22 @@ class Command(_message.Message):
     def __init__(self, proposal_id: _Optional[bytes] = ..., expires_at_ms: _Optional[int] = ..., write_set: _Optional[_Union[WriteSet, _Mapping]] = ..., key_lease: _Optional[_Union[KeyLease, _Mapping]] = ..., barrier: _Optional[_Union[Barrier, _Mapping]] = ..., form_cluster: _Optional[_Union[FormCluster, _Mapping]] = ..., bind_incarnation: _Optional[_Union[BindIncarnation, _Mapping]] = ..., migration_lock: _Optional[_Union[MigrationLock, _Mapping]] = ...) -> None: ...
 
 class WriteSet(_message.Message):
-    __slots__ = ("schema_version", "foreign_keys_off", "tables", "operations", "expected_digest", "reads")
+    __slots__ = ("schema_version", "foreign_keys_off", "tables", "operations", "expected_digest", "reads", "fence")
     SCHEMA_VERSION_FIELD_NUMBER: _ClassVar[int]
     FOREIGN_KEYS_OFF_FIELD_NUMBER: _ClassVar[int]
     TABLES_FIELD_NUMBER: _ClassVar[int]
     OPERATIONS_FIELD_NUMBER: _ClassVar[int]
     EXPECTED_DIGEST_FIELD_NUMBER: _ClassVar[int]
     READS_FIELD_NUMBER: _ClassVar[int]
+    FENCE_FIELD_NUMBER: _ClassVar[int]
     schema_version: int
     foreign_keys_off: bool
     tables: _containers.RepeatedCompositeFieldContainer[Table]
     operations: _containers.RepeatedCompositeFieldContainer[Operation]
     expected_digest: bytes
     reads: Reads
-    def __init__(self, schema_version: _Optional[int] = ..., foreign_keys_off: bool = ..., tables: _Optional[_Iterable[_Union[Table, _Mapping]]] = ..., operations: _Optional[_Iterable[_Union[Operation, _Mapping]]] = ..., expected_digest: _Optional[bytes] = ..., reads: _Optional[_Union[Reads, _Mapping]] = ...) -> None: ...
+    fence: bytes
+    def __init__(self, schema_version: _Optional[int] = ..., foreign_keys_off: bool = ..., tables: _Optional[_Iterable[_Union[Table, _Mapping]]] = ..., operations: _Optional[_Iterable[_Union[Operation, _Mapping]]] = ..., expected_digest: _Optional[bytes] = ..., reads: _Optional[_Union[Reads, _Mapping]] = ..., fence: _Optional[bytes] = ...) -> None: ...
 
 class Reads(_message.Message):
     __slots__ = ("log_index", "tables", "queries")
@@ -173,14 +175,16 @@ class BindIncarnation(_message.Message):
     def __init__(self, node_id: _Optional[str] = ..., incarnation: _Optional[bytes] = ...) -> None: ...
 
 class MigrationLock(_message.Message):
-    __slots__ = ("release", "holder", "until_ms")
+    __slots__ = ("release", "holder", "until_ms", "renew")
     RELEASE_FIELD_NUMBER: _ClassVar[int]
     HOLDER_FIELD_NUMBER: _ClassVar[int]
     UNTIL_MS_FIELD_NUMBER: _ClassVar[int]
+    RENEW_FIELD_NUMBER: _ClassVar[int]
     release: bool
     holder: bytes
     until_ms: int
-    def __init__(self, release: bool = ..., holder: _Optional[bytes] = ..., until_ms: _Optional[int] = ...) -> None: ...
+    renew: bool
+    def __init__(self, release: bool = ..., holder: _Optional[bytes] = ..., until_ms: _Optional[int] = ..., renew: bool = ...) -> None: ...
 
 class Verdict(_message.Message):
     __slots__ = ("kind", "table", "key", "message", "row_count", "rows", "first_key", "granted")

@@ -165,6 +165,8 @@ class WriteSet:
     """Verify mode of the tests: digest of all touched tables after the speculative run."""
     reads: Reads | None = None
     """None: the transaction is not serializable; rows that it changed are checked all the same."""
+    fence: bytes = b""
+    """Void unless this is the holder of the migration lock at the entry's place in the log."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,6 +207,8 @@ class MigrationLock:
     holder: bytes
     until_ms: int
     release: bool = False
+    renew: bool = False
+    """Only where nobody else has had it since: who had it before must not have it again unawares."""
 
 
 Body = WriteSet | KeyLease | Barrier | FormCluster | BindIncarnation | MigrationLock

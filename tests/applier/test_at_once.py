@@ -52,6 +52,7 @@ LIGHT = {
     "another schema": lambda node: node.command(Insert(P, (2, "b", "l")), schema_version=0),
     "an update beside the keys": lambda node: node.command(node.update(P, 1, name="b")),
     "a delete without children": lambda node: node.command(node.delete(C, 1)),
+    "what is fenced off": lambda node: node.command(Insert(P, (2, "b", "l")), fence=b"me"),
     "a lease": lambda node: node.wrap(KeyLease("p", 10)),
     "a barrier": lambda node: node.wrap(Barrier()),
     "nothing": lambda node: None,

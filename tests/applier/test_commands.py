@@ -8,11 +8,13 @@ from raftdjango.applier import read_state
 from raftdjango.writeset import (
     Barrier,
     BindIncarnation,
+    BlindInsert,
     FormCluster,
     Insert,
     KeyLease,
     MigrationLock,
     Table,
+    ValidatedRead,
     Verdict,
     VerdictKind,
 )
@@ -140,3 +142,65 @@ def test_the_migration_lock(replica):
     assert node.do(MigrationLock(b"you", until_ms)).granted
     node.time_ms = until_ms + 1
     assert node.do(MigrationLock(b"me", until_ms + 5000)).granted, "its holder's time was over"
+
+
+def test_a_lock_is_renewed_by_its_last_holder_alone(replica):
+    """Who stood still while another had it and gave it back must not hold it again unawares."""
+    node = replica()
+    renewal = MigrationLock(b"me", node.time_ms + 1000, renew=True)
+    assert not node.do(renewal).granted, "nobody has it"
+    assert node.do(MigrationLock(b"me", node.time_ms)).granted
+    node.time_ms += 5000
+    assert node.do(renewal).granted, "its time was over, but nobody else took it"
+    node.time_ms += 5000
+    assert node.do(MigrationLock(b"you", node.time_ms)).granted
+    assert not node.do(renewal).granted
+    assert node.do(MigrationLock(b"you", 0, release=True)).granted
+    assert not node.do(renewal).granted
+
+
+FENCED = {
+    "rows": lambda: (Insert(P, (1, "a")),),
+    "a blind row": lambda: (BlindInsert(P, (0, 1), (1, "a")),),
+    "a statement": lambda: (sql("CREATE TABLE another (id INTEGER PRIMARY KEY)"),),
+    "statements and rows": lambda: (sql("ALTER TABLE plain ADD w"), Insert(A, (1, "a"))),
+}
+
+
+@pytest.mark.parametrize("kind", FENCED)
+def test_what_is_fenced_is_void_without_the_lock(replica, kind):
+    node = replica(AUTO, PLAIN)
+
+    def do():
+        return node.apply(*FENCED[kind](), fence=b"me")
+
+    refused = Verdict(VerdictKind.CONFLICT, message="fence")
+    before = node.select("SELECT sql FROM sqlite_master")
+    assert do() == refused, "nobody has it"
+    node.do(MigrationLock(b"you", node.time_ms))
+    assert do() == refused
+    node.do(MigrationLock(b"you", 0, release=True))
+    assert do() == refused
+    assert node.select("SELECT sql FROM sqlite_master") == before
+    assert node.select("SELECT * FROM plain UNION SELECT * FROM auto") == []
+    node.do(MigrationLock(b"me", node.time_ms))
+    node.time_ms += 5000
+    assert do().kind is VerdictKind.APPLIED, "its time is over, but nobody took it"
+
+
+def test_the_fence_comes_before_whatever_else_may_be_wrong(replica):
+    """To make it anew for another schema, or other rows, would be in vain."""
+    node = replica(PLAIN)
+    node.apply(Insert(P, (1, "a")))
+    lost = node.apply(Insert(P, (1, "a")), fence=b"me", schema_version=0)
+    assert lost == Verdict(VerdictKind.CONFLICT, message="fence")
+
+
+def test_the_allocators_row_can_be_what_a_write_set_went_by(replica):
+    """Keys chosen without a lease are right only while nobody was leased the same ones."""
+    node = replica(AUTO)
+    table = Table("raftdjango_key", ("table_name", "next_key"), (0,))
+    absent = ValidatedRead(table, ("auto",), b"")
+    assert node.apply(absent, Insert(A, (1, 1))).kind == VerdictKind.APPLIED
+    node.do(KeyLease("auto", 10))
+    assert node.apply(absent, Insert(A, (2, 2))).kind == VerdictKind.CONFLICT

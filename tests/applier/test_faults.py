@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
+from pathlib import Path
 
 import pytest
 
@@ -181,3 +182,56 @@ def test_the_connection_for_reading_cannot_write(tmp_path):
     with pytest.raises(sqlite3.OperationalError, match="readonly"):
         connection.execute("INSERT INTO t VALUES (1, 1)")
     connection.close()
+
+
+def _empty(node: Replica, path: Path, copy: Path) -> None:
+    with closing(sqlite3.connect(":memory:")) as other, closing(sqlite3.connect(path)) as worker:
+        other.backup(worker)
+
+
+def _older_copy(node: Replica, path: Path, copy: Path) -> None:
+    with closing(sqlite3.connect(copy)) as other, closing(sqlite3.connect(path)) as worker:
+        other.backup(worker)
+
+
+def _another_cluster(node: Replica, path: Path, copy: Path) -> None:
+    """That has come just as far."""
+    with closing(sqlite3.connect(path)) as worker, worker:
+        worker.execute("UPDATE raftdjango_state SET cluster_id = x'07'")
+
+
+def _removed(node: Replica, path: Path, copy: Path) -> None:
+    path.unlink()
+
+
+def _another_file(node: Replica, path: Path, copy: Path) -> None:
+    copy.replace(path)
+
+
+REPLACED = {
+    _empty: "it shows none",
+    _older_copy: "applied entry 3 last, and it shows entry 2",
+    _another_cluster: "another cluster",
+    _removed: "was removed",
+    _another_file: "another was put in its place",
+}
+
+
+@pytest.mark.parametrize("way", ["apply_batch", "apply_at_once"])
+@pytest.mark.parametrize("replace", REPLACED)
+def test_another_database_in_its_place_is_not_written(replica, tmp_path, replace, way):
+    path, copy = tmp_path / "db.sqlite3", tmp_path / "copy.sqlite3"
+    node = replica(SCHEMA, path=path)
+    node.apply(Insert(T, (1, 1)))
+    with closing(sqlite3.connect(copy)) as other:
+        node.connection.backup(other)
+    node.apply(Insert(T, (2, 2)))
+    entries = node.entries([node.command(Insert(T, (3, 3)))])
+    replace(node, path, copy)
+    before = node.dump()
+    with pytest.raises(EnvironmentFault, match=REPLACED[replace]) as caught:
+        getattr(node.applier, way)(entries)
+    assert caught.value.applied == []
+    assert "Restart the raftnode" in str(caught.value)
+    assert node.dump() == before
+    assert not node.connection.in_transaction

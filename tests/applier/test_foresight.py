@@ -137,6 +137,21 @@ def test_the_migration_lock_behind_anything(node: Replica) -> None:
     assert granted(node, take(b"mine"), release, take(b"theirs")) == [True, True, True]
 
 
+def test_a_renewal_behind_anything(node: Replica) -> None:
+    later = node.time_ms + 1_000_000
+
+    def renew(holder: bytes) -> bytes:
+        return node.wrap(MigrationLock(holder, later, renew=True))
+
+    def take(holder: bytes, until_ms: int) -> bytes:
+        return node.wrap(MigrationLock(holder, until_ms))
+
+    assert granted(node, renew(b"mine"), take(b"mine", 0), renew(b"mine")) == [False, True, True]
+    release = node.wrap(MigrationLock(b"mine", 0, release=True))
+    commands = [take(b"theirs", later), release, renew(b"mine"), renew(b"theirs")]
+    assert granted(node, *commands) == [False, True, False, False]
+
+
 def test_the_migration_lock_is_held_up_to_its_last_millisecond(node: Replica) -> None:
     then = node.time_ms + 1  # The entries' times follow each other.
     commands = [node.wrap(MigrationLock(holder, then)) for holder in (b"mine", b"theirs")]

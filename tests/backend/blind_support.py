@@ -110,7 +110,11 @@ def leased(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
     """Gives this process blocks of keys, as answers of a node would."""
     allocator = connection.replication.allocator
     allocator.reset()
-    yield lambda **blocks: allocator.feed(
-        {f"backend_{name}": keys for name, keys in blocks.items()}
-    )
+
+    def feed(**blocks: range) -> None:
+        connection.ensure_connection()
+        version = connection.replication.schema_version()
+        allocator.feed({f"backend_{name}": keys for name, keys in blocks.items()}, version)
+
+    yield feed
     allocator.reset()

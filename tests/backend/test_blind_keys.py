@@ -84,7 +84,7 @@ def test_while_the_write_lock_is_held_a_lease_is_not_waited_for_as_long_as_a_com
 ) -> None:
     asked: list[float] = []
 
-    def lease_keys(self: Any, table: str, count: int, *, timeout_s: float) -> range:
+    def lease_keys(self: Any, table: str, count: int, *, timeout_s: float, after: int = 0) -> range:
         asked.append(timeout_s)
         raise ClusterUnavailable("no majority")
 
@@ -138,7 +138,7 @@ def test_threads_that_create_at_once_never_lose_a_row(monkeypatch: pytest.Monkey
     client_type = type(connection.replication.client)
     lock, state = threading.Lock(), {"next": 1}
 
-    def lease_keys(self: Any, table: str, count: int, *, timeout_s: float) -> range:
+    def lease_keys(self: Any, table: str, count: int, *, timeout_s: float, after: int = 0) -> range:
         with lock:
             first = state["next"]
             state["next"] += count + 3
@@ -194,7 +194,7 @@ def test_raw_sql_that_leaves_the_key_out_gets_keys_of_a_lease(
     first = Place.objects.create(name="before").pk + 1000
     Place.objects.all().delete()
 
-    def lease_keys(self: Any, table: str, count: int, *, timeout_s: float) -> range:
+    def lease_keys(self: Any, table: str, count: int, *, timeout_s: float, after: int = 0) -> range:
         assert table == "backend_place"
         return range(first, first + count)
 

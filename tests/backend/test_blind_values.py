@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import django
 import pytest
 from django.db import IntegrityError, connection
+from django.db.models import F
 
 from tests.backend.blind_models import (
     Dated,
@@ -202,3 +203,22 @@ def test_constraints_are_checked_where_the_row_is_written(proposed: list[list[st
     assert Place.objects.exists()
     assert not NamedKey.objects.exists()
     assert Visit.objects.count() == 1
+
+
+@committed
+def test_constraints_are_not_checked_while_they_are_disabled(proposed: list[list[str]]) -> None:
+    """As on stock SQLite, outside of a block: fixtures and tests use it."""
+    place = Place.objects.create(name="a")
+    visit = Visit.objects.create(place=place)
+    with connection.constraint_checks_disabled():
+        Visit.objects.create(place_id=12345)
+        Visit.objects.filter(pk=visit.pk).update(place_id=12345)
+        Place.objects.filter(pk=place.pk)._raw_delete("default")
+        assert proposed[-3:] == [["BlindInsert"], ["BlindUpdate"], ["BlindDelete"]]
+        Visit.objects.filter(place_id__gt=0).update(place_id=F("place_id") + 1)
+    assert list(Visit.objects.values_list("place_id", flat=True)) == [12346, 12346]
+    with pytest.raises(IntegrityError, match="FOREIGN KEY"):
+        Visit.objects.create(place_id=12345)
+    with pytest.raises(IntegrityError, match="invalid foreign key"):
+        connection.check_constraints()
+    Visit.objects.all().delete()

@@ -14,7 +14,7 @@ from django.test import TestCase, TransactionTestCase
 
 from raftdjango.backends.sqlite3 import commit, statements
 from raftdjango.backends.sqlite3.speculation import State
-from raftdjango.exceptions import TransactionConflict
+from raftdjango.exceptions import NotReplicable, TransactionConflict, TransactionTooLarge
 from raftdjango.testing import consensus as consensus_module
 from raftdjango.testing.consensus import Consensus, InProcessClient
 from raftdjango.transaction import atomic_retry
@@ -115,6 +115,30 @@ class TestTurns(TransactionTestCase):
             failing()
         assert consensus().turn is None
         assert len(self.taken) == 2
+
+    def test_what_fails_before_it_is_sent_gives_its_turn_back(self) -> None:
+        """Nobody else would: the raftnode never hears of that proposal."""
+
+        @atomic_retry(exclusive_after=0)
+        def block() -> None:
+            Account.objects.filter(pk=self.pk).update(name="x" * 1000)
+
+        def fail(*arguments: object, **options: object) -> None:
+            raise NotReplicable("for any reason")
+
+        client = connection.replication.client
+        for target, name, value, error in (
+            (client, "transaction_bytes_max", 500, TransactionTooLarge),
+            (commit, "encode_command", fail, NotReplicable),
+            (commit, "collect", fail, NotReplicable),
+        ):
+            with pytest.MonkeyPatch.context() as patch, pytest.raises(error):
+                patch.setattr(target, name, value)
+                block()
+            assert consensus().turn is None, name
+            assert connection.replication.turn is None
+            assert not connection.replication.speculation.write_lock.turn_s
+        assert len(self.taken) == 3
 
     def test_what_comes_after_the_commit_is_not_part_of_the_turn(self) -> None:
         seen: list[bool] = []

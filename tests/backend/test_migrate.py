@@ -18,8 +18,8 @@ from django.db.models.signals import post_migrate, pre_migrate
 from django.test import TestCase, TransactionTestCase
 
 from raftdjango.backends.sqlite3 import migration_lock
-from raftdjango.backends.sqlite3.migration_lock import HeldLock, LockLost
-from raftdjango.exceptions import ClusterUnavailable, TransactionConflict
+from raftdjango.backends.sqlite3.migration_lock import HeldLock
+from raftdjango.exceptions import ClusterUnavailable, MigrationLockLost, TransactionConflict
 from raftdjango.right_of_way import RightOfWay
 from raftdjango.writeset import Statement, WriteSet, decode_command
 from tests.backend.helpers import elsewhere, raw, together
@@ -39,7 +39,7 @@ class TestLock(TransactionTestCase):
         assert mine.take()
         assert not other.take()
         mine.renew()
-        with pytest.raises(LockLost):
+        with pytest.raises(MigrationLockLost):
             other.renew()
         mine.release()
         assert other.take()

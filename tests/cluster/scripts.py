@@ -14,7 +14,9 @@ from django.db import connection, transaction
 from django.db.models import F
 
 from raftdjango.transaction import atomic_retry
+from tests.cluster.connecting import *  # noqa: F403
 from tests.cluster.contention import *  # noqa: F403
+from tests.cluster.keys import *  # noqa: F403
 from tests.cluster.project.models import Account, Item, Note, Tag
 from tests.cluster.reading import *  # noqa: F403
 

@@ -135,6 +135,27 @@ def test_the_next_one_goes_on_where_a_migration_was_killed(
     books_of(evolving, "n1")
 
 
+def test_one_that_stood_still_migrates_nothing_twice(evolving: Cluster, tmp_path: Path) -> None:
+    """Ctrl-Z, a paused machine: its lock runs out, and nothing tells it so when it goes on."""
+    started, go_on = tmp_path / "started", tmp_path / "go_on"
+    first, other = evolving.worker("n1"), evolving.worker("n2")
+    first.begin("migrate_rows", str(started), str(go_on))
+    wait_until(started.exists, "a migration under way")
+    first.signal(signal.SIGSTOP)
+    go_on.touch()
+    try:
+        other.call("migrate_rows", str(tmp_path / "started_too"), str(go_on))
+    finally:
+        first.signal(signal.SIGCONT)
+    with pytest.raises(WorkerError, match="another migrate has had it since"):
+        first.result()
+    evolving.assert_equal()
+    assert other.call("rows", "SELECT count(*) FROM evolving_book WHERE name = 'bonus'") == [[1]]
+    recorded = "SELECT count(*) FROM django_migrations WHERE app = 'evolving' AND name LIKE '0002%'"
+    assert other.call("rows", recorded) == [[1]]
+    other.call("migrate_to", "0001", "--fake")
+
+
 @pytest.mark.parametrize("what", ["leader", "follower"])
 def test_a_node_is_killed_meanwhile(evolving: Cluster, tmp_path: Path, what: str) -> None:
     leader = evolving.leader()

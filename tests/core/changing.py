@@ -5,10 +5,32 @@ from __future__ import annotations
 import random
 from typing import Any
 
-from raftcore import Change, Config, EntryKind, Membership, NotLeader, RaftCore
+import pytest
+
+from raftcore import (
+    Change,
+    ChangeRefused,
+    Config,
+    EntryKind,
+    JointMode,
+    Membership,
+    NotLeader,
+    Promote,
+    RaftCore,
+    Remove,
+)
 from raftcore.codec import decode_membership
 from raftcore.storage import MemoryLog
-from tests.core.cluster import ELECTION_MS, HEARTBEAT_MS, Cluster, Member, member
+from tests.core.cluster import (
+    ELECTION_MS,
+    HEARTBEAT_MS,
+    Cluster,
+    Member,
+    acknowledge,
+    answer_heartbeat,
+    leader,
+    member,
+)
 
 
 class ChangingCluster(Cluster):
@@ -137,3 +159,36 @@ class WitnessedCluster(ChangingCluster):
         )
         again.applied = node.applied
         self.members[node.name] = again
+
+
+def refused(node, *changes, **options) -> str:
+    last_index = node.core.last_index
+    with pytest.raises(ChangeRefused) as caught:
+        node.core.change_membership(changes, node.now_ms, **options)
+    assert node.core.last_index == last_index
+    return caught.value.reason
+
+
+def change(node, *changes, **options):
+    placed = node.core.change_membership(changes, node.now_ms, **options)
+    node.pump()
+    return placed
+
+
+def with_learners(voters: str = "abc", learners: str = "d"):
+    """A leader whose learners have caught up."""
+    node = leader("a", voters, learners=learners)
+    for learner in learners:
+        answer_heartbeat(node, learner)
+        acknowledge(node, learner)
+    node.take()
+    return node
+
+
+def joint(voters: str = "abc", learners: str = "d", gone: str = "c"):
+    """A leader that has just appended a joint configuration."""
+    node = with_learners(voters, learners)
+    changes = [*(Promote(name) for name in learners), *(Remove(name) for name in gone)]
+    change(node, *changes, joint=JointMode.EXPLICIT)
+    node.take()
+    return node

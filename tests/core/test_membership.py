@@ -1,4 +1,4 @@
-"""Cluster membership changes (paper §6; thesis chapter 4)."""
+"""Changes of the membership, and servers that are new (paper §6; thesis chapter 4)."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import pytest
 
 from raftcore import (
     AddLearner,
-    AddVoter,
     ChangeRefused,
     Demote,
     EntryKind,
@@ -21,20 +20,22 @@ from raftcore import (
 from raftcore.codec import encode_membership
 from raftcore.messages import (
     AppendEntries,
-    Heartbeat,
-    PreVote,
-    PreVoteResponse,
-    Removed,
     RequestVote,
     RequestVoteResponse,
-    TimeoutNow,
 )
-from tests.core.changing import ChangingCluster, memberships, of
+from tests.core.changing import (
+    ChangingCluster,
+    change,
+    joint,
+    memberships,
+    of,
+    refused,
+    with_learners,
+)
 from tests.core.cluster import (
     ELECTION_MS,
     acknowledge,
     answer_heartbeat,
-    candidate,
     entry,
     leader,
     member,
@@ -42,39 +43,6 @@ from tests.core.cluster import (
 )
 
 EXPLICIT = JointMode.EXPLICIT
-
-
-def refused(node, *changes, **options) -> str:
-    last_index = node.core.last_index
-    with pytest.raises(ChangeRefused) as caught:
-        node.core.change_membership(changes, node.now_ms, **options)
-    assert node.core.last_index == last_index
-    return caught.value.reason
-
-
-def change(node, *changes, **options):
-    placed = node.core.change_membership(changes, node.now_ms, **options)
-    node.pump()
-    return placed
-
-
-def with_learners(voters: str = "abc", learners: str = "d"):
-    """A leader whose learners have caught up."""
-    node = leader("a", voters, learners=learners)
-    for learner in learners:
-        answer_heartbeat(node, learner)
-        acknowledge(node, learner)
-    node.take()
-    return node
-
-
-def joint(voters: str = "abc", learners: str = "d", gone: str = "c"):
-    """A leader that has just appended a joint configuration."""
-    node = with_learners(voters, learners)
-    changes = [*(Promote(name) for name in learners), *(Remove(name) for name in gone)]
-    change(node, *changes, joint=EXPLICIT)
-    node.take()
-    return node
 
 
 # ------------------------------------------------------------------ configurations as entries
@@ -217,153 +185,6 @@ def test_a_change_may_depend_on_the_membership_it_was_thought_of_for():
     change(node, Remove("c"), based_on=node.core.membership_index)
 
 
-# ------------------------------------------------------------------ joint consensus
-
-
-def test_entries_go_to_all_servers_of_both_configurations():
-    # "Log entries are replicated to all servers in both configurations" (§6).
-    node = joint()
-    node.propose(b"x")
-    acknowledge(node, "d")
-    assert {send.to for send in node.sent if isinstance(send.message, AppendEntries)} == {*"bcd"}
-
-
-def test_agreement_needs_majorities_of_both_configurations():
-    # "Agreement (for elections and entry commitment) requires separate majorities from both the
-    # old and new configurations" (§6).  Old: a, b, c; new: a, d, e.
-    node = joint(learners="de", gone="bc")
-    joint_index = node.core.membership_index
-    acknowledge(node, "d")
-    assert node.core.commit_index < joint_index
-    acknowledge(node, "e")
-    assert node.core.commit_index < joint_index
-    acknowledge(node, "c")
-    assert node.core.commit_index == joint_index
-
-
-def test_an_election_needs_majorities_of_both_configurations():
-    data = encode_membership(of("ade", outgoing="abc"))
-    node = member("a", entries=[entry(1, 1, data, EntryKind.MEMBERSHIP)])
-    node.tick()
-    for voter in "de":
-        node.receive(PreVoteResponse(2, voter, granted=True))
-        assert node.role is Role.PRE_CANDIDATE
-    node.receive(PreVoteResponse(2, "b", granted=True))
-    assert node.role is Role.CANDIDATE
-    for voter in "bc":
-        node.receive(RequestVoteResponse(2, voter, granted=True))
-        assert node.role is Role.CANDIDATE
-    node.receive(RequestVoteResponse(2, "e", granted=True))
-    assert node.role is Role.LEADER
-
-
-def test_any_server_of_either_configuration_may_lead():
-    # "Any server from either configuration may serve as leader" (§6).
-    entries = [entry(1, 1, encode_membership(of("ade", outgoing="abc")), EntryKind.MEMBERSHIP)]
-    for name in "abcde":
-        node = member(name, entries=entries)
-        node.tick()
-        assert node.role is Role.PRE_CANDIDATE
-
-
-def test_a_leader_in_a_joint_configuration_needs_answers_from_both():
-    node = joint(learners="de", gone="bc")
-    for _ in range(20):
-        if node.role is not Role.LEADER:
-            break
-        for follower in "de":
-            answer_heartbeat(node, follower)
-        node.tick()
-    assert node.role is Role.FOLLOWER
-
-
-def test_once_the_joint_configuration_is_committed_the_new_one_follows_by_itself():
-    # "Once C_old,new has been committed ... it is now safe for the leader to create a log entry
-    # describing C_new and replicate it to the cluster" (§6).
-    cluster = ChangingCluster("abc")
-    first = cluster.elect()
-    old = [name for name in "abc" if name != first.name]
-    cluster.join("d", "e")
-    cluster.change(AddLearner("d"), AddLearner("e"))
-    for name in "de":
-        cluster.catch_up(name)
-    cluster.change(Promote("d"), Promote("e"), *map(Remove, old))
-    kept = first.name
-    cluster.run(lambda: cluster.everywhere(of(f"{kept}de", removed="".join(old)), f"{kept}de"))
-    steps = memberships(first)
-    assert steps[-2] == of(f"{kept}de", outgoing="abc", auto_leave=True)
-
-
-def test_not_before_it_is_committed():
-    node = with_learners()
-    change(node, Promote("d"), Remove("c"))
-    acknowledge(node, "d")
-    assert node.core.membership.joint
-    acknowledge(node, "b")
-    assert not node.core.membership.joint
-
-
-def test_a_joint_configuration_may_wait_to_be_left_on_request():
-    node = joint()
-    with pytest.raises(ChangeRefused) as caught:
-        node.core.leave_joint(node.now_ms)
-    assert caught.value.reason == "in progress"
-    acknowledge(node, "b")
-    acknowledge(node, "d")
-    assert node.core.membership == of("abd", outgoing="abc")
-    index, _ = node.core.leave_joint(node.now_ms)
-    assert node.core.membership == of("abd", removed="c")
-    assert node.core.membership_index == index
-    acknowledge(node, "b")
-    with pytest.raises(ChangeRefused) as caught:
-        node.core.leave_joint(node.now_ms)
-    assert caught.value.reason == "not joint"
-
-
-def test_the_next_leader_leaves_the_joint_configuration():
-    # "If the leader crashes" after C_old,new (§6), its successor finds it in its log; and it too
-    # commits an entry of its own term first.
-    data = encode_membership(of("abd", outgoing="abc", auto_leave=True))
-    entries = [entry(1, 1, data, EntryKind.MEMBERSHIP)]
-    node = candidate("a", "abcd", entries=entries, applied_index=1)
-    for voter in "bd":
-        node.receive(RequestVoteResponse(2, voter, granted=True))
-    assert node.role is Role.LEADER
-    assert node.core.membership.joint
-    for voter in "bd":
-        acknowledge(node, voter)
-    assert node.core.membership == of("abd", removed="c")
-
-
-def test_leaving_waits_for_a_transfer_and_is_done_when_that_is_given_up():
-    node = with_learners()
-    change(node, Promote("d"), Remove("c"))
-    node.core.transfer_leadership("b", node.now_ms)
-    for voter in "bd":
-        acknowledge(node, voter)
-    assert node.core.commit_index == node.core.membership_index
-    assert node.core.membership.joint
-    while node.core.status(node.now_ms).transferring:
-        for voter in "bd":
-            answer_heartbeat(node, voter)
-        node.tick()
-    assert node.core.membership == of("abd", removed="c")
-
-
-def test_a_node_is_replaced_in_one_change():
-    cluster = ChangingCluster("abc")
-    cluster.elect()
-    cluster.join("d")
-    cluster.change(AddLearner("d"))
-    cluster.catch_up("d")
-    gone = next(name for name in "abc" if name != cluster.leader.name)
-    stay = "".join(sorted({*"abcd"} - {gone}))
-    cluster.change(AddVoter("d"), Remove(gone))
-    cluster.run(lambda: cluster.everywhere(of(stay, removed=gone), stay))
-    cluster.leader.propose(b"x")
-    cluster.run(lambda: all(cluster[name].applied[-1].data == b"x" for name in stay))
-
-
 # ------------------------------------------------------------------ new servers
 
 
@@ -458,167 +279,7 @@ def test_a_learner_that_keeps_up_under_load_is_caught_up():
     change(node, Promote("d"))
 
 
-# ------------------------------------------------------------------ leaving
-
-
-def test_a_removed_leader_replicates_but_does_not_count_itself():
-    # "There will be a period of time (while it is committing C_new) when the leader is managing a
-    # cluster that does not include itself; it replicates log entries but does not count itself in
-    # majorities" (§6).
-    node = leader()
-    change(node, Remove("a"))
-    node.propose(b"x")
-    acknowledge(node, "b", 2)
-    assert node.core.commit_index == 1
-    assert node.role is Role.LEADER
-    acknowledge(node, "c", 2)
-    assert node.core.commit_index == 2
-
-
-def test_it_steps_down_once_the_new_configuration_is_committed():
-    # "In this case, the leader steps down (returns to follower state) once it has committed the
-    # C_new log entry" (§6).
-    node = leader()
-    change(node, Remove("a"))
-    acknowledge(node, "b")
-    assert node.role is Role.LEADER
-    node.take()
-    acknowledge(node, "c")
-    assert node.role is Role.FOLLOWER
-    assert node.core.removed
-    assert node.core.next_timer() is None
-    assert node.take_one(TimeoutNow) == TimeoutNow(1, "a")
-
-
-@pytest.mark.parametrize("kind", [Remove, Demote])
-@pytest.mark.parametrize("joint_mode", [JointMode.AUTO, JointMode.ALWAYS])
-def test_the_others_go_on_without_the_leader_that_left(kind, joint_mode):
-    cluster = ChangingCluster("abc")
-    old = cluster.elect()
-    cluster.change(kind(old.name), joint=joint_mode)
-    began_ms = cluster.now_ms
-    cluster.run(lambda: any(node is not old for node in cluster.leaders))
-    assert cluster.now_ms - began_ms < ELECTION_MS
-    cluster.leader.propose(b"x")
-    rest = [name for name in "abc" if name != old.name]
-    cluster.run(lambda: all(cluster[name].applied[-1].data == b"x" for name in rest))
-    assert old.core.removed is (kind is Remove)
-
-
-def test_a_removed_server_is_told_once_that_is_committed():
-    node = leader()
-    change(node, Remove("c"))
-    assert node.take(Removed) == []
-    acknowledge(node, "b")
-    assert node.take_one(Removed, "c") == Removed(1, "a")
-    gone = member("c")
-    gone.receive(Removed(1, "a"))
-    assert gone.core.removed
-    assert gone.core.next_timer() is None
-
-
-def test_a_removed_server_that_was_not_reached_is_told_when_it_campaigns():
-    cluster = ChangingCluster("abc")
-    cluster.elect()
-    gone = next(name for name in "abc" if name != cluster.leader.name)
-    cluster.cut = {gone}
-    cluster.change(Remove(gone))
-    cluster.run_for(5 * ELECTION_MS)
-    assert cluster[gone].role is not Role.FOLLOWER
-    term = cluster.leader.core.current_term
-    cluster.cut = set()
-    cluster.run(lambda: cluster[gone].core.removed)
-    assert cluster[gone].role is Role.FOLLOWER
-    cluster.rest()
-    assert cluster.leader.core.current_term == term
-
-
-def test_whichever_way_it_asks_for_votes():
-    node = leader()
-    change(node, Remove("c"))
-    acknowledge(node, "b")
-    node.take()
-    for message in (PreVote(2, "c", 1, 1), RequestVote(2, "c", 1, 1)):
-        node.receive(message)
-        assert node.take() == [Removed(1, "a")]
-
-
-def test_who_learns_that_it_is_no_voter_any_more_does_not_campaign():
-    node = member("c")
-    for index, membership in enumerate((of("abc"), of("ab", removed="c")), 1):
-        data = encode_membership(membership)
-        one = entry(index, 1, data, EntryKind.MEMBERSHIP)
-        node.receive(AppendEntries(1, "a", index - 1, index - 1 and 1, (one,), 0, 1))
-    node.receive(Heartbeat(1, "a", 2, 1))
-    node.take()
-    while node.core.next_timer() is not None:
-        node.tick()
-    assert (node.role, node.sent) == (Role.FOLLOWER, [])
-    assert node.core.removed
-
-
-def test_nobody_is_told_of_a_removal_that_may_still_be_undone():
-    node = leader()
-    change(node, Remove("c"))
-    node.take()
-    node.receive(PreVote(2, "c", 1, 1))
-    assert not node.take_one(PreVoteResponse, "c").granted
-    assert node.take(Removed) == []
-
-
-def test_a_candidate_that_hears_it_was_removed_gives_up_and_a_leader_does_not():
-    node = candidate("c")
-    node.receive(Removed(1, "a"))
-    assert node.role is Role.FOLLOWER
-    node.receive(TimeoutNow(1, "a"))
-    assert node.role is Role.FOLLOWER
-    late = leader("a")
-    late.receive(Removed(1, "b"))
-    assert late.role is Role.LEADER
-    late.receive(Removed(2, "b"))
-    assert (late.role, late.core.current_term) == (Role.FOLLOWER, 2)
-    assert late.core.removed
-
-
-def test_a_removed_server_that_campaigns_with_a_later_term_does_not_depose_the_leader():
-    # "Servers disregard RequestVote RPCs when they believe a current leader exists" (§6).
-    node = member("b")
-    node.receive(Heartbeat(1, "a", 0, 1))
-    node.take()
-    node.receive(RequestVote(7, "x", 9, 6))
-    assert node.take() == []
-    assert node.core.current_term == 1
-
-
-def test_a_removed_server_never_comes_back_under_its_id():
-    node = leader()
-    change(node, Remove("c"))
-    acknowledge(node, "b")
-    assert refused(node, AddLearner("c")) == "removed"
-    again = start("a", node.disk, "abc", applied_index=2)
-    assert again.core.membership.removed == {"c"}
-
-
-def test_answers_of_a_removed_server_count_for_nothing():
-    node = leader("a", "abcd")
-    change(node, Remove("d"))
-    node.receive(PreVoteResponse(2, "d", granted=True))
-    acknowledge(node, "b")
-    assert node.core.commit_index == 2
-    node.propose(b"x")
-    assert "d" not in {send.to for send in node.sent if isinstance(send.message, AppendEntries)}
-
-
-def test_a_demoted_server_stays_as_a_learner():
-    cluster = ChangingCluster("abc")
-    cluster.elect()
-    name = next(name for name in "abc" if name != cluster.leader.name)
-    stay = "".join(sorted({*"abc"} - {name}))
-    cluster.change(Demote(name))
-    cluster.run(lambda: cluster.everywhere(of(stay, name), "abc"))
-    cluster.leader.propose(b"x")
-    cluster.run(lambda: cluster[name].applied[-1].data == b"x")
-    assert cluster[name].core.next_timer() is None
+# ------------------------------------------------------------------ many, one after another
 
 
 def test_a_cluster_grows_from_one_and_shrinks_to_one():

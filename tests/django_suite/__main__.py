@@ -10,7 +10,6 @@ import os
 import re
 import subprocess
 import sys
-import tarfile
 import time
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass
@@ -18,8 +17,9 @@ from pathlib import Path
 
 import django
 
+from tests.sources import sources
+
 REPOSITORY = Path(__file__).resolve().parents[2]
-CACHE = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "raftdjango"
 LABELS = [
     "async",
     "backends",
@@ -72,20 +72,7 @@ PROCESSES = {"cache": 6}
 
 def fetch() -> Path:
     """The folder of Django's tests, of the version that is installed."""
-    version = django.get_version()
-    folder = CACHE / f"django-{version}"
-    if not (folder / "tests" / "runtests.py").exists():
-        CACHE.mkdir(parents=True, exist_ok=True)
-        download = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
-        download += ["--no-binary", ":all:", "--dest", str(CACHE), f"Django=={version}"]
-        subprocess.run(download, check=True)
-        (archive,) = CACHE.glob(f"[Dd]jango-{version}.tar.gz")
-        with tarfile.open(archive) as file:
-            file.extractall(CACHE, filter="data")
-        for extracted in CACHE.glob(f"[Dd]jango-{version}"):
-            if extracted != folder:
-                extracted.rename(folder)
-    return folder / "tests"
+    return sources("Django", f"=={django.get_version()}") / "tests"
 
 
 @dataclass(frozen=True)
@@ -168,9 +155,11 @@ def main(arguments: list[str]) -> int:
     labels = [argument for argument in arguments if not argument.startswith("-")]
     options = [argument for argument in arguments if argument.startswith("-")]
     if "--live" in options:
+        from tests.django_suite.live.labels import asked, suite
         from tests.django_suite.live.run import run
 
-        return run(fetch(), labels, [option for option in options if option != "--live"])
+        options.remove("--live")
+        return run("Django's own suite", suite(fetch(), options), asked(labels))
     if labels != ["all"]:
         return run_labels(fetch(), labels or LABELS, options)
     if not any(option.startswith("--parallel") for option in options):

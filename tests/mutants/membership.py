@@ -48,7 +48,7 @@ TESTED = (
         "protocol/reconfiguration.py",
         "    if leading is None or log.membership_index > log.commit_index:\n",
         "    if leading is None:\n",
-        "core/test_membership.py",
+        "core/test_membership_leaving.py",
         "scenarios/test_scenarios.py",
     ),
     tested(
@@ -57,7 +57,7 @@ TESTED = (
         "protocol/reconfiguration.py",
         "    elif not quorum.is_voter(membership, node.node_id):\n",
         "    elif not membership.voters:\n",
-        "core/test_membership.py",
+        "core/test_membership_leaving.py",
         "scenarios/test_scenarios.py",
     ),
     tested(
@@ -83,7 +83,7 @@ TESTED = (
         "protocol/reconfiguration.py",
         "        if not membership.auto_leave or log.term(log.commit_index) != node.current_term:\n",
         "        if log.membership_index != log.commit_index:\n",
-        "core/test_membership.py",
+        "core/test_membership_joint.py",
         "scenarios/test_scenarios.py",
     ),
     tested(
@@ -146,7 +146,7 @@ TESTED = (
         "protocol/election.py",
         "    node.outbox.send(candidate, Removed(node.current_term, node.node_id))\n    return True\n",
         "    return False\n",
-        "core/test_membership.py",
+        "core/test_membership_leaving.py",
         "scenarios/test_scenarios.py",
     ),
     tested(

@@ -186,13 +186,15 @@ def make_table(client: SocketClient) -> int:
 
 
 def run_sql(client: SocketClient, *statements: str) -> int:
-    """Have statements run on every node; the schema version that they give."""
+    """Have statements run on every node, each as an entry; the schema version that the last gives."""
     pins = Pins(b"\0" * 16, "2026-01-01 00:00:00.000")
-    for sql in statements:  # one alone is decided anew whatever the schema
-        proposal = command(WriteSet(0, (Statement(sql, (), pins),)), client=client)
-        outcome = client.propose(*proposal, timeout_s=PATIENCE_S)
+    version = 0
+    for sql in statements:
+        write_set = WriteSet(0, (Statement(sql, (), pins),))
+        outcome = client.propose(*command(write_set, client=client), timeout_s=PATIENCE_S)
         assert outcome.verdict.kind is VerdictKind.APPLIED, outcome
-    return outcome.log_index
+        version = outcome.log_index
+    return version
 
 
 def insert(schema_version: int, key: int, text: str) -> WriteSet:

@@ -23,20 +23,20 @@ class Log:
     def submit(self, proposal_id, command, *, deadline, settled):
         self.asked.append((decode_command(command).body, settled))
 
-    def grant(self) -> int:
+    def grant(self, index: int = 1) -> int:
         """Apply the oldest lease; its size."""
         lease, settled = self.asked.pop(0)
         verdict = Verdict(VerdictKind.APPLIED, first_key=self.next_key)
         self.next_key += lease.count
-        settled(Applied(1, b"id", verdict, 0))
+        settled(Applied(index, b"id", verdict, 0))
         return lease.count
 
     def refuse(self, end) -> None:
         self.asked.pop(0)[1](end)
 
-    def lease(self, count: int, table: str = "t"):
+    def lease(self, count: int, table: str = "t", after: int = 0):
         got = []
-        self.leases.lease(table, count, deadline=self.time + 10, given=got.append)
+        self.leases.lease(table, count, deadline=self.time + 10, given=got.append, after=after)
         return got
 
 
@@ -146,10 +146,53 @@ def test_after_statements_nothing_is_given_of_an_older_lease(log):
     """They may have reset the sequence, and then the same keys are leased anew, perhaps to another."""
     log.leases.on_schema(7)
     first = log.lease(5)
-    log.grant()
+    log.grant(8)
     log.leases.on_schema(7)
     second = log.lease(5)
     assert (first, second) == ([range(1, 6)], [range(6, 11)]), "nothing has changed"
     log.leases.on_schema(20)
     log.asked.clear()
     assert log.leases.take("t", 1) is None
+
+
+def test_a_lease_made_before_statements_is_void_though_it_comes_behind_them(log):
+    """The lease is told after a batch in which both were applied."""
+    got = log.lease(5)
+    log.leases.on_schema(7)
+    log.grant(6)
+    assert not got
+    log.grant(8)
+    assert got == [range(17, 22)]
+
+
+def test_who_has_seen_statements_first_gets_no_older_keys(log):
+    """A worker reads the database, and the loop may not have heard of what was applied."""
+    log.lease(5)
+    log.grant(6)
+    assert log.leases.take("t", 2, after=5) == range(6, 8)
+    assert log.leases.take("t", 2, after=7) is None
+    log.asked.clear()
+    log.leases._tables["t"].asking = False
+    got = log.lease(5, after=7)
+    log.grant(6)
+    assert not got
+    log.grant(8)
+    assert got
+
+
+def test_what_can_never_be_is_said_so(log):
+    """Waiting for the cluster would not help."""
+    got = log.lease(5)
+    message = "table t has no keys left"
+    log.refuse(Applied(1, b"id", Verdict(VerdictKind.OPERATIONAL_ERROR, message=message), 0))
+    assert got[0].reason is Reason.NOT_POSSIBLE
+    assert message in got[0].message
+    assert "keys of your own" in got[0].message
+
+
+def test_what_was_lost_to_statements_does_not_count_as_used(log):
+    """Each reset of a sequence would double all leases."""
+    for index in range(1, 20, 2):
+        log.lease(1)
+        assert log.grant(index) == KEY_LEASE_COUNT_MIN
+        log.leases.on_schema(index + 1)

@@ -167,6 +167,22 @@ def test_too_large_here_is_final(ground):
     assert ground.ends[b"a"].reason is Reason.TOO_LARGE
 
 
+@pytest.mark.parametrize("leader", ["me", "third"])
+@pytest.mark.parametrize("before", ["me", "other"])
+def test_too_large_for_the_next_leader_is_uncertain(ground, before, leader):
+    """With a limit of its own: the one before may have appended it, and spread it."""
+    ground.lead(before, 1)
+    ground.submit(b"a")
+    ground.refusal = Refused.TOO_LARGE
+    ground.lead(leader, 2)
+    ground.pass_time(3)
+    if leader != "me":
+        assert ground.forwarded[-1] == (leader, b"a")
+        ground.proposals.on_refused(b"a", too_large=True)
+    assert ground.ends[b"a"].reason is Reason.UNCERTAIN
+    assert "TRANSACTION_BYTES_MAX" in ground.ends[b"a"].message
+
+
 def test_a_place_taken_by_another_sends_again(ground):
     ground.lead("other", 1)
     ground.submit(b"a")

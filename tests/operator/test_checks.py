@@ -17,6 +17,7 @@ from django.test import override_settings
 from django.test.utils import isolate_apps
 
 from raftdjango import checks, conf
+from raftdjango.middleware import RetryMiddleware
 from raftdjango.models import ReplicatedModel
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -308,6 +309,46 @@ def test_check_reports_bad_settings_without_a_traceback(
     assert "Traceback" not in done.stderr
     for identity in ("E002", "E003", "E004", "E005"):
         assert f"raftdjango.{identity}" in done.stderr
+
+
+SESSIONS = "django.contrib.sessions.middleware.SessionMiddleware"
+SECURITY = "django.middleware.security.SecurityMiddleware"
+CSRF = "django.middleware.csrf.CsrfViewMiddleware"
+RETRY = "raftdjango.middleware.RetryMiddleware"
+FIRST = "raftdjango.middleware.ReadYourWritesMiddleware"
+OWN = f"{__name__}.Patient"
+
+
+class Patient(RetryMiddleware):
+    attempts = 50
+
+
+class TestMiddleware:
+    @pytest.mark.parametrize(
+        ("order", "identities"),
+        [
+            ([], []),
+            ([SESSIONS], []),
+            ([FIRST, SESSIONS, RETRY], []),
+            ([SECURITY, FIRST, SESSIONS, OWN], []),
+            ([SECURITY, CSRF, FIRST], []),
+            ([RETRY, SESSIONS], ["W061"]),
+            ([OWN, "gone.Middleware"], ["W061"]),
+            (["gone.Middleware", RETRY], []),
+            ([SESSIONS, FIRST], ["W062"]),
+            ([RETRY, SESSIONS, FIRST], ["W061", "W062"]),
+        ],
+    )
+    def test_order(self, order: list[str], identities: list[str]) -> None:
+        with override_settings(MIDDLEWARE=order):
+            messages = checks.check_middleware()
+        assert [message.id for message in messages] == [f"raftdjango.{i}" for i in identities]
+        assert all(message.hint for message in messages)
+
+    def test_protection_that_keeps_its_secret_in_the_session(self) -> None:
+        with override_settings(MIDDLEWARE=[CSRF, FIRST], CSRF_USE_SESSIONS=True):
+            (message,) = checks.check_middleware()
+        assert CSRF in message.msg
 
 
 def test_levels_match_ids() -> None:

@@ -15,6 +15,7 @@ from django.db import OperationalError
 from django.db.backends.sqlite3 import base as sqlite3
 from django.db.backends.utils import debug_transaction
 
+from raftdjango.backends.sqlite3 import forking
 from raftdjango.backends.sqlite3.chunks import ChunkedCursor, ChunkPool, SpillingCursor
 from raftdjango.backends.sqlite3.client import DatabaseClient
 from raftdjango.backends.sqlite3.creation import DatabaseCreation
@@ -39,6 +40,7 @@ class ReplicatedDatabaseWrapperMixin:
         self._chunk_pool = ChunkPool()
         self.replication = Replication(self)  # type: ignore[arg-type]
         super().__init__(*args, **kwargs)
+        forking.notice(self)
 
     # -- connecting -----------------------------------------------------------------------------
 

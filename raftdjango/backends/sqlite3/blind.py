@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from raftdjango.writeset import Row, Table, Value
 
+BlindOperation = BlindInsert | BlindUpdate | BlindDelete
 INTEGER_MIN, INTEGER_MAX = -(2**63), 2**63 - 1
 _EXACT = frozenset({type(None), str, bytes})
 TEXTS_MAX, TEXT_LENGTH_MAX = 512, 1_000

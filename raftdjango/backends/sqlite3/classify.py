@@ -67,8 +67,8 @@ _SAVEPOINT_NAME = re.compile(
 )
 _OR_FAIL = re.compile(r"\bOR\s+FAIL\b", re.IGNORECASE)
 _SEQUENCE_TARGET = re.compile(
-    r"\s*(?:UPDATE|DELETE\s+FROM|INSERT\s+INTO|INSERT\s+OR\s+\w+\s+INTO|REPLACE\s+INTO)"
-    r"\s+[\"`\[']?sqlite_sequence\b",
+    r"\s*(?:UPDATE(?:\s+OR\s+\w+)?|DELETE\s+FROM|INSERT(?:\s+OR\s+\w+)?\s+INTO|REPLACE\s+INTO)"
+    r"\s+(?:[\"`\[]?main[\"`\]]?\s*\.\s*)?[\"`\[']?sqlite_sequence\b",
     re.IGNORECASE,
 )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from django.db import IntegrityError, OperationalError
@@ -14,6 +14,7 @@ from raftdjango.conf import get_settings
 from raftdjango.exceptions import (
     ClusterUnavailable,
     ConstraintConflict,
+    MigrationLockLost,
     TransactionConflict,
     TransactionTooLarge,
 )
@@ -21,6 +22,7 @@ from raftdjango.naming import row_name
 from raftdjango.writeset import Command, Verdict, VerdictKind, WriteSet, encode_command
 
 if TYPE_CHECKING:
+    from raftdjango.backends.sqlite3.blind import BlindOperation
     from raftdjango.backends.sqlite3.replication import Replication
     from raftdjango.backends.sqlite3.speculation import Block
     from raftdjango.client import Outcome
@@ -29,6 +31,10 @@ if TYPE_CHECKING:
 SCHEMA_CHANGED = (
     "The database's schema was changed while this transaction ran. "
     "Nothing was written; run it again."
+)
+MIGRATION_LOCK_LOST = (
+    "This process' migration lock ran out, since it stood still or was cut off from the others for too "
+    "long, and another migrate has had it since. Nothing of the present transaction was written."
 )
 
 
@@ -69,15 +75,43 @@ def propose(replication: Replication, unit: Unit) -> Verdict:
     return outcome.verdict
 
 
+def propose_blind(
+    replication: Replication, operations: tuple[BlindOperation, ...]
+) -> Verdict | None:
+    """See `Replication.propose_blind`."""
+    capture = replication.capture
+    if replication.nested.active:
+        replication.nested.settle()
+        replication.speculation.start_writing()
+        version = replication.schema_version()
+    else:
+        # Known without a look at the database: where it has moved on, the applier says so.
+        pinned = capture.schema_version
+        if pinned is None:
+            return None
+        version = pinned
+        replication.check_keys(version)
+    foreign_keys_off = replication.speculation.foreign_keys_are_off()
+    write_set = WriteSet(version, operations, foreign_keys_off=foreign_keys_off)
+    outcome = propose_body(replication, write_set)
+    verdict = outcome.verdict
+    if verdict.kind is VerdictKind.CONFLICT and verdict.message == "schema":
+        capture.schema_version = None
+        return None
+    raise_verdict(outcome)
+    return verdict
+
+
 def propose_body(replication: Replication, body: Body) -> Outcome:
     """Propose any command under a new id."""
     client = replication.client
     timeout_s = get_settings().commit_timeout_s
     proposal_id = proposal_ids.next()
-    if replication.turn is not None and isinstance(body, WriteSet):
+    if isinstance(body, WriteSet):
         # By this id the leader knows whose turn it is.
-        proposal_id, replication.turn = replication.turn, None
-        replication.speculation.write_lock.turn_s = 0.0
+        proposal_id = replication.turn or proposal_id
+        if replication.fence:
+            body = replace(body, fence=replication.fence)
     expires_at_ms = client.cluster_time_ms() + int(timeout_s * 2000)
     command = encode_command(Command(proposal_id, expires_at_ms, body))
     if len(command) > client.transaction_bytes_max:
@@ -87,11 +121,21 @@ def propose_body(replication: Replication, body: Body) -> Outcome:
             "Nothing was written. Split it into several."
         )
     allocator = replication.allocator
+    if proposal_id == replication.turn:
+        # The proposal ends it.  Before here its taker would have to: nobody else waits for what failed.
+        replication.turn = None
+        replication.speculation.write_lock.turn_s = 0.0
     asked_at = time.monotonic()
+    version = body.schema_version if isinstance(body, WriteSet) else None
     outcome = replication.send(
-        proposal_id, command, timeout_s=timeout_s, want_keys=allocator.wanted()
+        proposal_id,
+        command,
+        timeout_s=timeout_s,
+        want_keys={} if version is None else allocator.wanted(),
+        keys_after=version or 0,
     )
-    allocator.feed(outcome.keys)
+    if outcome.keys:
+        allocator.feed(outcome.keys, version or 0)
     if isinstance(body, WriteSet):
         # Of other commands the node may have told before they were applied here.
         replication.freshness.wrote(outcome.log_index, asked_at)
@@ -106,6 +150,8 @@ def raise_verdict(outcome: Outcome, *, nothing_between: bool = False) -> None:
     seen_at = outcome.winner_index or outcome.log_index
     if kind is VerdictKind.APPLIED:
         return
+    if kind is VerdictKind.CONFLICT and verdict.message == "fence":
+        raise MigrationLockLost(MIGRATION_LOCK_LOST)
     if kind is VerdictKind.CONFLICT:
         raise TransactionConflict(
             _conflict_message(verdict), table=verdict.table, key=verdict.key, log_index=seen_at

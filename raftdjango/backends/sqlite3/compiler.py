@@ -25,9 +25,12 @@ from django.db.models.sql.compiler import SQLAggregateCompiler
 from django.db.models.sql.constants import MULTI, NO_RESULTS, ROW_COUNT
 from django.db.utils import IntegrityError
 
+from raftdjango.backends.keys import OutdatedKeys
 from raftdjango.backends.sqlite3 import blind
+from raftdjango.backends.sqlite3.commit import SCHEMA_CHANGED
 from raftdjango.backends.sqlite3.for_update import SQLCompiler
-from raftdjango.backends.sqlite3.key_source import draw_keys
+from raftdjango.backends.sqlite3.key_source import draw_keys, version_to_draw_for
+from raftdjango.exceptions import TransactionConflict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -88,15 +91,21 @@ class SQLInsertCompiler(_TextOnce, compiler.SQLInsertCompiler):
             return self._insert(returning_fields, autocommit=autocommit)
         self.query.fields = [*self.query.fields, self._key_field]
         goes_blind = autocommit and self.query.on_conflict is None
-        for draws_left in reversed(range(DRAWS_MAX)):
-            self._draw(probe=not goes_blind)
-            try:
-                return self._insert(returning_fields, autocommit=autocommit)
-            except IntegrityError as error:
-                if not draws_left or not self._is_collision(error):
-                    raise
-            # Somebody chose one of these keys himself.  Look before the next draw.
-            goes_blind = False
+        try:
+            for draws_left in reversed(range(DRAWS_MAX)):
+                self._draw(probe=not goes_blind)
+                try:
+                    return self._insert(returning_fields, autocommit=autocommit)
+                except IntegrityError as error:
+                    if not draws_left or not self._is_collision(error):
+                        raise
+                    # Somebody chose one of these keys himself.  Look before the next draw.
+                    goes_blind = False
+                except OutdatedKeys:
+                    if not draws_left:
+                        raise TransactionConflict(SCHEMA_CHANGED) from None
+        finally:
+            replication.keys_drawn_for = None
         raise AssertionError("unreachable")  # pragma: no cover
 
     def _field_without_key(self) -> Any:
@@ -112,12 +121,16 @@ class SQLInsertCompiler(_TextOnce, compiler.SQLInsertCompiler):
         table = strip_quotes(self.query.get_meta().db_table)
         count = len(self.query.objs)
         column = self._key_field.column
+        replication: Replication = self.connection.replication
+        replication.keys_drawn_for = None
         try:
-            self._keys = draw_keys(self.connection, table, column, count, probe=probe)
+            version = version_to_draw_for(replication)
+            self._keys = draw_keys(self.connection, table, column, count, version, probe=probe)
         except sqlite3.Error:
             # Interrupted, perhaps, because the block has lost the write lock.
-            self.connection.replication.speculation.check()
+            replication.speculation.check()
             raise
+        replication.keys_drawn_for = version
 
     def _is_collision(self, error: IntegrityError) -> bool:
         table = strip_quotes(self.query.get_meta().db_table)

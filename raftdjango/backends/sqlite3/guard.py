@@ -189,6 +189,11 @@ class Guard:
             return self._refuse(f"{table} would be written outside a replicated transaction")
         if self._statements or table in self._captured:
             return sqlite3.SQLITE_OK
+        if table == "sqlite_sequence":
+            return self._refuse(
+                "sqlite_sequence is written together with something else; to reset a sequence, "
+                "begin the statement with UPDATE, DELETE FROM or INSERT INTO sqlite_sequence"
+            )
         if table.startswith("sqlite_"):
             return self._refuse(f"{table} is SQLite's own")
         self.missing = table

@@ -4,8 +4,9 @@ From the process' leased blocks, and from the node when those are empty.  A new 
 machine too.  While this connection has the write lock, that has to wait, but the node foretells what
 it comes to.  Where it cannot, because of what else waits to be applied, and where no lease comes for
 want of a leader, keys are chosen as the applier would lease them, from the snapshot: behind every key
-leased or used.  Somebody else may be given the same ones meanwhile, which is a conflict at commit.
-So are those of a transaction that has changed the schema, whose tables the node may not know yet.
+leased or used; somebody else who is given the same ones meanwhile is a conflict at commit.
+In a transaction that has changed the schema they are chosen so as well: the node may not know its
+tables yet, and all leases from before it are void behind it.
 """
 
 from __future__ import annotations
@@ -14,17 +15,23 @@ import re
 import sqlite3
 from typing import TYPE_CHECKING, Any
 
+from django.db import OperationalError
+
 from raftdjango.conf import get_settings
 from raftdjango.exceptions import ClusterUnavailable
+from raftdjango.writeset.rows import INTEGER_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from raftdjango.backends.sqlite3.base import DatabaseWrapper
+    from raftdjango.backends.sqlite3.replication import Replication
 
 LEASE_UNDER_LOCK_S = 1.0
 """Long enough for a lease on a slow disk, and until the applier has taken the lock if that is what a
 lease waits for; too short to keep others waiting for a majority that is not there."""
+ALLOCATOR = "raftdjango_key"
+"""By table: the first key that was not leased yet."""
 RAW_BLOCK = 64
 """Keys set aside for a raw INSERT, which does not say how many rows it will write."""
 
@@ -35,10 +42,21 @@ _INSERT = re.compile(
 )
 
 
+def version_to_draw_for(replication: Replication) -> int:
+    """The schema version at which a statement that needs keys now will be made, if nothing moves."""
+    if replication.holds_write_lock():
+        return replication.speculation.block.schema_version
+    pinned = replication.capture.schema_version
+    # What is pinned may be outdated, which only a blind operation is told.
+    if pinned is not None and replication.in_true_autocommit() and not replication.nested.active:
+        return pinned
+    return replication.schema_version()
+
+
 def draw_keys(
-    connection: DatabaseWrapper, table: str, column: str, count: int, *, probe: bool
+    connection: DatabaseWrapper, table: str, column: str, count: int, version: int, *, probe: bool
 ) -> list[int]:
-    """`count` keys for `table`.
+    """`count` keys for `table`, for rows that are written at this version of the schema.
 
     `probe` looks for keys in use in the local database, where a block of keys may hold some that
     somebody chose himself.  A blind insert does without: the applier would tell.
@@ -52,7 +70,13 @@ def draw_keys(
     try:
         if not replication.has_changed_schema():
             allocator.take(
-                replication.client, table, count, timeout_s=timeout_s, probe=look, into=keys
+                replication.client,
+                table,
+                count,
+                timeout_s=timeout_s,
+                version=version,
+                probe=look,
+                into=keys,
             )
     except ClusterUnavailable:
         if not locked:
@@ -60,7 +84,11 @@ def draw_keys(
     if missing := count - len(keys):
         local = next_local_key(_raw(connection), table, column)
         first = max(local, max(keys, default=0) + 1)
+        if first + missing > INTEGER_MAX:
+            raise OperationalError(f"table {table} has no keys left")
         keys.extend(range(first, first + missing))
+        if not replication.has_changed_schema():
+            replication.speculation.depends_on_row(ALLOCATOR, (table,))
     return keys
 
 
@@ -78,12 +106,17 @@ def raise_local_sequence(connection: DatabaseWrapper, table: str) -> None:
     first = None
     try:
         if not replication.has_changed_schema():
-            first = replication.client.lease_keys(table, RAW_BLOCK, timeout_s=timeout_s).start
+            version = replication.speculation.block.schema_version
+            first = replication.client.lease_keys(
+                table, RAW_BLOCK, timeout_s=timeout_s, after=version
+            ).start
     except ClusterUnavailable:
         if not locked:
             raise
     if first is None:
         first = next_local_key(raw, table, "rowid")
+        if not replication.has_changed_schema():
+            replication.speculation.depends_on_row(ALLOCATOR, (table,))
     # Outside of the transaction, which may have been rolled back meanwhile, it would be committed.
     with replication.speculation.undisturbed(), replication.capture.guard.unlocked():
         raised = raw.execute(

@@ -14,7 +14,7 @@ from django.db import connections
 
 from raftdjango.backends.sqlite3 import commit
 from raftdjango.conf import get_settings
-from raftdjango.exceptions import ReplicationError
+from raftdjango.exceptions import MigrationLockLost, ReplicationError
 from raftdjango.writeset import MigrationLock
 
 if TYPE_CHECKING:
@@ -34,30 +34,31 @@ meanwhile; the others go on, and what is rebuilt for longer than this would hold
 SECRET_BYTES = 16
 
 
-class LockLost(ReplicationError):
-    """Somebody else has the migration lock: ours had run out."""
-
-
 class HeldLock:
-    """The lock of one `migrate`."""
+    """The lock of one `migrate`.
+
+    What says that nothing is migrated twice is not its time: the clock of a stopped process stands
+    still.  Each entry of the connection that migrates names the holder, and is void wherever in the
+    log somebody else has had the lock since (the write-set's `fence`).
+    """
 
     def __init__(self, replication: Replication) -> None:
         self.replication = replication
         name = f"{get_settings().node_id} (process {os.getpid()})"
         self.holder = os.urandom(SECRET_BYTES) + name.encode()
+        self.lost = False
+        """Another has had it since: this one never has it again."""
 
-    def take(self) -> bool:
-        """Take or renew it; False while somebody else has it."""
+    def take(self, *, renew: bool = False) -> bool:
+        """Take it, or renew it if nobody else has had it since; False: somebody else has (had) it."""
         until_ms = self.replication.client.cluster_time_ms() + LEASE_MS
-        return self._propose(MigrationLock(self.holder, until_ms))
+        return self._propose(MigrationLock(self.holder, until_ms, renew=renew))
 
     def renew(self) -> None:
         """Hold it for another while."""
-        if not self.take():
-            raise LockLost(
-                "The migration lock ran out and another node has it now. Nothing of the present "
-                "migration was written; run migrate again."
-            )
+        self.lost = self.lost or not self.take(renew=True)
+        if self.lost:
+            raise MigrationLockLost(commit.MIGRATION_LOCK_LOST)
 
     def release(self) -> None:
         """Give it back."""
@@ -90,9 +91,11 @@ def migration_lock(
                 break
     try:
         replication.refresh()
+        replication.fence = lock.holder
         with _unhurried(replication), _kept(lock):
             yield lock
     finally:
+        replication.fence = b""
         try:
             lock.release()
         except ReplicationError as error:
@@ -126,9 +129,12 @@ def _kept(lock: HeldLock) -> Iterator[None]:
         own = copy(lock)
         own.replication = connections[alias].replication  # type: ignore[attr-defined]
         try:
-            while not ended.wait(RENEW_S):
+            while not (lock.lost or ended.wait(RENEW_S)):
                 try:
-                    own.take()
+                    own.renew()
+                except MigrationLockLost as error:
+                    lock.lost = True
+                    logger.error("%s", error)
                 except ReplicationError as error:
                     logger.warning("The migration lock could not be renewed: %s", error)
         finally:

@@ -46,5 +46,3 @@ class DatabaseOperations(sqlite3.DatabaseOperations):
         """Empty tables as one entry of statements: nobody wants every row deleted to travel."""
         with self.connection.replication.as_statements():
             super().execute_sql_flush(sql_list)
-        if any("sqlite_sequence" in sql for sql in sql_list):
-            self.connection.replication.allocator.reset()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.db.backends.utils import strip_quotes
 
-from raftdjango.backends.keys import allocator_of
+from raftdjango.backends.keys import OutdatedKeys, allocator_of
 from raftdjango.backends.sqlite3 import blind, commit
 from raftdjango.backends.sqlite3.capture import Capture
 from raftdjango.backends.sqlite3.failures import confirm
@@ -21,31 +21,24 @@ from raftdjango.backends.sqlite3.freshness import Freshness
 from raftdjango.backends.sqlite3.nested import Nested
 from raftdjango.backends.sqlite3.speculation import Speculation, State
 from raftdjango.backends.sqlite3.statements import Statements
+from raftdjango.backends.sqlite3.write_lock import busy_timeout_s
 from raftdjango.client import connect
 from raftdjango.conf import get_settings, group_of
 from raftdjango.exceptions import NotReplicable, TransactionConflict
 from raftdjango.right_of_way import FILE_NAME, RightOfWay
-from raftdjango.writeset import VerdictKind, WriteSet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from raftdjango.backends.keys import KeyAllocator
     from raftdjango.backends.sqlite3.base import DatabaseWrapper
-    from raftdjango.backends.sqlite3.blind import InsertShape, Quoted
+    from raftdjango.backends.sqlite3.blind import BlindOperation, InsertShape, Quoted
     from raftdjango.backends.sqlite3.locked import LockedConnection
     from raftdjango.client import NodeClient, Outcome
-    from raftdjango.writeset import BlindDelete, BlindInsert, BlindUpdate, Row, Table, Verdict
-
-    BlindOperation = BlindInsert | BlindUpdate | BlindDelete
+    from raftdjango.writeset import Row, Table, Verdict, WriteSet
 
 SHAPES_MAX = 1_000
 """Kinds of INSERT remembered by a connection."""
-
-
-def busy_timeout_s(raw: LockedConnection) -> float:
-    """How long the connection waits for locks: `OPTIONS["timeout"]`, or the driver's own."""
-    return float(raw.execute("PRAGMA busy_timeout").fetchone()[0]) / 1000
 
 
 class Replication:
@@ -61,9 +54,9 @@ class Replication:
         self.nested = Nested(weakref.proxy(self))
         self.freshness = Freshness(weakref.proxy(self))
         self.last_index = 0
+        """Of the last entry that was written through this connection."""
         self.commits = 0
         """How many transactions of this connection have been applied."""
-        """Of the last entry that was written through this connection."""
         self.beginning = False
         """Set while Django's own BEGIN is executed."""
         self._client: NodeClient | None = None
@@ -74,7 +67,10 @@ class Replication:
         """Set when a subquery is compiled that asks for its rows to be protected."""
         self.turn: bytes | None = None
         """The proposal id of the exclusive turn that the next transaction has."""
+        self.fence = b""  # The migration lock's holder, while this connection migrates.
         self._blind: tuple[BlindOperation, int] | None = None
+        self.keys_drawn_for: int | None = None
+        """The schema version for which the keys in the statement about to be executed were drawn."""
 
     @property
     def wrapper(self) -> DatabaseWrapper:
@@ -112,6 +108,13 @@ class Replication:
         self.nested.reset()
         if self._client is not None:
             self._client.close()
+
+    def forget_process(self) -> None:
+        """In a forked child: everything is the parent's, and goes on there."""
+        if self._raw is not None:
+            self._raw = None
+            self.speculation.forget_process()
+        self._client = self.turn = self.keys_drawn_for = None
 
     def _right_of_way(self) -> RightOfWay | None:
         """The group's file, where the node has made one."""
@@ -232,28 +235,17 @@ class Replication:
         None when the schema had moved: nothing was written, and the operations have to be made
         again for the table as it is now.  Call it in true autocommit only.
         """
-        if self.nested.active:
-            self.nested.settle()
-            self.speculation.start_writing()
-            version = self.schema_version()
-        else:
-            # Known without a look at the database: where it has moved on, the applier says so.
-            pinned = self.capture.schema_version
-            if pinned is None:
-                return None
-            version = pinned
-        outcome = commit.propose_body(self, WriteSet(version, operations))
-        verdict = outcome.verdict
-        if verdict.kind is VerdictKind.CONFLICT and verdict.message == "schema":
-            self.capture.schema_version = None
-            return None
-        commit.raise_verdict(outcome)
-        return verdict
+        return commit.propose_blind(self, operations)
 
     def schema_version(self) -> int:
         """The replicated schema's version as the local database has it."""
         self.speculation.read_state()
         return self.speculation.block.schema_version
+
+    def check_keys(self, version: int) -> None:
+        """Raise `OutdatedKeys` if keys were drawn for an older schema than they are written at."""
+        if self.keys_drawn_for is not None and self.keys_drawn_for < version:
+            raise OutdatedKeys
 
     def renew_view(self) -> bool:
         """Let a block whose first write found no row go on at a fresh view; whether it is a newer one.
@@ -374,14 +366,24 @@ class Replication:
         return self.freshness.refresh(timeout_s or get_settings().commit_timeout_s)
 
     def send(
-        self, proposal_id: bytes, command: bytes, *, timeout_s: float, want_keys: Mapping[str, int]
+        self,
+        proposal_id: bytes,
+        command: bytes,
+        *,
+        timeout_s: float,
+        want_keys: Mapping[str, int],
+        keys_after: int,
     ) -> Outcome:
         """Propose; inside Django's `TestCase` have it applied on this very connection."""
         client: Any = self.client
         outcome: Outcome
         if not self.nested.active:
             outcome = client.propose(
-                proposal_id, command, timeout_s=timeout_s, want_keys=want_keys or None
+                proposal_id,
+                command,
+                timeout_s=timeout_s,
+                want_keys=want_keys or None,
+                keys_after=keys_after,
             )
             return outcome
         self.speculation.start_writing()

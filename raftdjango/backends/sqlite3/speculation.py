@@ -136,6 +136,11 @@ class Speculation:
         self.doomed = None
         self.block = Block()
 
+    def forget_process(self) -> None:
+        """In a forked child: the transaction is the parent's."""
+        self.write_lock = WriteLock(self.connection, self.capture)
+        self.forget()
+
     # -- dooming --------------------------------------------------------------------------------
 
     def doom(self, conflict: TransactionConflict) -> None:
@@ -295,11 +300,15 @@ class Speculation:
         except ClusterUnavailable:
             self._end()
             raise
-        (foreign_keys,) = self.connection.execute("PRAGMA foreign_keys").fetchone()
-        if not foreign_keys:
+        if self.foreign_keys_are_off():
             self.block.foreign_keys_off = self.guard.let_pass = True
         self.capture.allow_changes()
         self.write_lock.watch(self._give_way)
+
+    def foreign_keys_are_off(self) -> bool:
+        """Whether the connection was told so, by `disable_constraint_checking()` for one."""
+        (foreign_keys,) = self.connection.execute("PRAGMA foreign_keys").fetchone()
+        return not foreign_keys
 
     def read_state(self) -> None:
         """Which entry the present snapshot is of."""
@@ -345,6 +354,12 @@ class Speculation:
         else:
             # Not in the journal, where a savepoint might undo it: the block acts on what it read.
             spec = self.capture.spec(table)
+            self.block.locked.append(ValidatedRead(spec.table, key, digest))
+
+    def depends_on_row(self, table: str, key: Row) -> None:
+        """Have a row validated at commit whatever savepoint is rolled back: the block has acted on it."""
+        with self.undisturbed():
+            spec, digest = self.capture.spec(table), self.digest_of(table, key)
             self.block.locked.append(ValidatedRead(spec.table, key, digest))
 
     def digest_of(self, table: str, key: Row) -> bytes:

@@ -153,6 +153,8 @@ class Statements:
         self.replication.ensure_begun()
         self.replication.freshness.inside_block()
         speculation.start_writing()
+        if not self.replication.nested.active:
+            self.replication.check_keys(speculation.block.schema_version)
         self.replication.nested.before_write()
         speculation.block.statements += 1
         before = None
@@ -333,6 +335,7 @@ class Statements:
         speculation = self.speculation
         speculation.begin(immediate=True)
         try:
+            self.replication.check_keys(speculation.block.schema_version)
             failure = self._speculate_or_fail(statement)
             return commit.collect(self.replication), failure
         except sqlite3.Error:

@@ -21,6 +21,11 @@ NOT_SET_UP = (
 )
 
 
+def busy_timeout_s(raw: LockedConnection) -> float:
+    """How long the connection waits for locks: `OPTIONS["timeout"]`, or the driver's own."""
+    return float(raw.execute("PRAGMA busy_timeout").fetchone()[0]) / 1000
+
+
 class WriteLock:
     """The write lock, as one connection asks for it."""
 

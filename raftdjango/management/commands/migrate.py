@@ -17,7 +17,7 @@ from django.db import connections
 from raftdjango.backends.sqlite3.migration_lock import migration_lock
 from raftdjango.backends.sqlite3.turn import exclusive_turn, longest_turn_s
 from raftdjango.conf import missing_folder
-from raftdjango.exceptions import ClusterUnavailable, TransactionConflict
+from raftdjango.exceptions import ClusterUnavailable, MigrationLockLost, TransactionConflict
 
 if TYPE_CHECKING:
     from raftdjango.backends.sqlite3.migration_lock import HeldLock
@@ -31,6 +31,11 @@ LOST = (
     "is marked atomic = False. Run migrate again. A migration is one transaction, so that others who "
     "write meanwhile can be in its way: should this happen again, stop them while it runs, split it "
     "into shorter ones, or give it longer by a larger RAFTDJANGO['LOCK_YIELD_MS']."
+)
+FENCED_OFF = (
+    "What is reported as OK above is done. Of the migration that was under way nothing is, or, where it "
+    "is marked atomic = False, no more than it had done before the lock was lost. Run migrate again: it "
+    "goes on from what the other one has left."
 )
 AGAIN = "\n  Lost to a write of somebody else ({error}); nothing was written, trying again."
 
@@ -63,6 +68,8 @@ class Command(migrate.Command):
                     self.lock = None
         except TransactionConflict as error:
             raise CommandError(f"{error}\n{LOST}") from error
+        except MigrationLockLost as error:
+            raise CommandError(f"{error}\n{FENCED_OFF}") from error
         except ClusterUnavailable as error:
             if began:
                 raise

@@ -9,7 +9,7 @@ from typing import Any
 from unittest import mock
 
 from django.core.management import call_command
-from django.db import connection
+from django.db import connection, migrations
 from django.db.models import F
 
 from raftdjango.backends.sqlite3 import migration_lock
@@ -96,3 +96,22 @@ def migrate_and_hang(started_file: str) -> None:
     operations[0] = type(operations[0])(hang)
     with mock.patch.object(migration, "operations", operations):
         migrate_to("0005")
+
+
+def migrate_rows(started_file: str, go_on_file: str) -> None:
+    """A migration that is in nobody's way: it inserts a row.  Half-way it waits for a file."""
+    migration_lock.LEASE_MS = 1000
+    module = importlib.import_module(SLUG)
+
+    def insert(apps: Any, editor: Any) -> None:
+        apps.get_model("evolving", "Book").objects.create(name="bonus", price=0)
+        Path(started_file).touch()
+        while not Path(go_on_file).exists():
+            time.sleep(0.01)
+
+    with (
+        mock.patch.object(module.Migration, "operations", [migrations.RunPython(insert)]),
+        # Else the other one had to wait for the end of a stopped process' turn.
+        mock.patch("raftdjango.management.commands.migrate.longest_turn_s", lambda: 0.1),
+    ):
+        migrate_to("0002")

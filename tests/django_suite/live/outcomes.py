@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 PASSED, FAILED, SKIPPED = "passed", "failed", "skipped"
+OUTCOMES_VARIABLE = "DJANGO_SUITE_OUTCOMES"
+"""Names the file into which a run writes them."""
 
 
 @dataclass

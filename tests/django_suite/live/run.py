@@ -5,58 +5,42 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from tests.django_suite.live.cluster import LiveCluster
 from tests.django_suite.live.equality import NotEqual
-from tests.django_suite.live.outcomes import FAILED, PASSED, SKIPPED, Outcomes, differences
-from tests.django_suite.live.runner import OUTCOMES_VARIABLE
+from tests.django_suite.live.outcomes import (
+    FAILED,
+    OUTCOMES_VARIABLE,
+    PASSED,
+    SKIPPED,
+    Outcomes,
+    differences,
+)
 
-REPOSITORY = Path(__file__).resolve().parents[3]
-LABELS = [
-    "backends",
-    "basic",
-    "bulk_create",
-    "constraints",
-    "contenttypes_tests",
-    "custom_pk",
-    "delete",
-    "fixtures",
-    "fixtures_regress",
-    "force_insert_update",
-    "generic_relations",
-    "get_or_create",
-    "m2m_intermediary",
-    "m2m_multiple",
-    "m2m_recursive",
-    "m2m_regress",
-    "m2m_signals",
-    "m2m_through",
-    "m2m_through_regress",
-    "many_to_many",
-    "many_to_one",
-    "migrations",
-    "raw_query",
-    "schema",
-    "select_for_update",
-    "servers",
-    "sessions_tests",
-    "transaction_hooks",
-    "transactions",
-    "update",
-    "update_only_fields",
-]
-BRIEF = ["get_or_create", "select_for_update", "transaction_hooks", "transactions", "update"]
-"""Enough to notice that something is broken, in a minute."""
+STOCK, LIVE = "stock", "live"
+"""The two ways: on Django's own SQLite backend, and as the web worker of a node."""
 
 LABEL_S_MAX = 1800.0
 """A label that takes longer hangs."""
+
+
+@dataclass(frozen=True)
+class Process:
+    """What runs the tests of one label in one way; it writes down what became of each."""
+
+    command: Sequence[str]
+    folder: Path
+    environment: Mapping[str, str]
+
+
+Suite = Callable[[str, str], Process]
+"""From label and way to what runs it."""
 
 
 @dataclass
@@ -93,10 +77,9 @@ class Result:
             yield f"  {problem}"
 
 
-def run(folder: Path, labels: Sequence[str], options: Sequence[str]) -> int:
+def run(title: str, suite: Suite, labels: Sequence[str]) -> int:
     """Run labels on both; the exit code."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "tests.django_suite.live.settings")
-    asked = LABELS if not labels else BRIEF if list(labels) == ["brief"] else labels
     home = Path(tempfile.mkdtemp(prefix="django-suite-live-"))
     cluster = LiveCluster(home)
     results = []
@@ -105,8 +88,8 @@ def run(folder: Path, labels: Sequence[str], options: Sequence[str]) -> int:
         leader = cluster.leader()
         # A follower's worker: its writes are passed on to the leader and come back through the log.
         node = next(name for name in cluster.names if name != leader)
-        for label in asked:
-            result = run_label(cluster, node, folder, label, options)
+        for label in labels:
+            result = run_label(cluster, node, suite, label)
             results.append(result)
             print(*result.lines(), sep="\n", flush=True)
         cluster.assert_quiet_logs()
@@ -116,7 +99,7 @@ def run(folder: Path, labels: Sequence[str], options: Sequence[str]) -> int:
     entries = sum(result.live.entries.get("tests", 0) for result in results)
     passed = sum(len(result.live.of(PASSED)) for result in results)
     print(
-        f"Django's own suite on three nodes: {len(results)} labels, {passed} tests passed, "
+        f"{title} on three nodes: {len(results)} labels, {passed} tests passed, "
         f"{entries} entries went through the log, not counting flushes."
     )
     if failed:
@@ -127,15 +110,15 @@ def run(folder: Path, labels: Sequence[str], options: Sequence[str]) -> int:
     return 0
 
 
-def run_label(
-    cluster: LiveCluster, node: str, folder: Path, label: str, options: Sequence[str]
-) -> Result:
+def run_label(cluster: LiveCluster, node: str, suite: Suite, label: str) -> Result:
     """One label on both."""
     began = time.monotonic()
     index = cluster.index()
-    stock, _ = _run(cluster.folder, folder, label, "stock", options, {})
+    stock, output = _run(suite(label, STOCK), cluster.folder / f"{label}-stock", {})
+    if not stock.tests:
+        return Result(label, stock, Outcomes(), 0, 0, [f"Stock runs none of its tests:\n{output}"])
     live, output = _run(
-        cluster.folder, folder, label, "settings", options, cluster.environment(node)
+        suite(label, LIVE), cluster.folder / f"{label}-live", cluster.environment(node)
     )
     result = Result(label, stock, live, time.monotonic() - began, cluster.index() - index)
     result.problems.extend(judge(stock, live, result.moved) if live.tests else [output])
@@ -156,29 +139,21 @@ def judge(stock: Outcomes, live: Outcomes, moved: int) -> Iterator[str]:
         yield f"The tests were told of {own} entries, and the logs of the nodes have grown by {moved}."
 
 
-def _run(
-    home: Path, folder: Path, label: str, settings: str, options: Sequence[str], own: dict[str, str]
-) -> tuple[Outcomes, str]:
-    told = home / f"{label}-{settings}.json"
-    module = f"tests.django_suite.live.{settings}"
-    path = os.pathsep.join([str(REPOSITORY), os.environ.get("PYTHONPATH", "")])
+def _run(process: Process, told: Path, own: Mapping[str, str]) -> tuple[Outcomes, str]:
+    """What became of the tests, and what was printed."""
+    outcomes = told.with_name(f"{told.name}.json")
     done = subprocess.run(
-        [sys.executable, "runtests.py", f"--settings={module}", "--parallel=1", *options, label],
-        cwd=folder,
-        env={
-            **os.environ,
-            **own,
-            "PYTHONPATH": path,
-            "DJANGO_SETTINGS_MODULE": module,
-            OUTCOMES_VARIABLE: str(told),
-        },
+        process.command,
+        cwd=process.folder,
+        # Its own come last: they name other settings than the nodes have.
+        env={**os.environ, **own, **process.environment, OUTCOMES_VARIABLE: str(outcomes)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
         check=False,
         timeout=LABEL_S_MAX,
     )
-    (home / f"{label}-{settings}.log").write_text(done.stdout)
-    if not told.exists():
+    told.with_name(f"{told.name}.log").write_text(done.stdout)
+    if not outcomes.exists():
         return Outcomes(), done.stdout
-    return Outcomes.read(told), done.stdout
+    return Outcomes.read(outcomes), done.stdout

@@ -88,6 +88,7 @@ def test_equal_databases(paths: list[str]) -> None:
     [
         ("UPDATE t SET a = 3 WHERE a = 2", "t differs"),
         ("UPDATE t SET a = '2' WHERE a = 2", "t differs"),
+        ("UPDATE t SET a = 2.0 WHERE a = 2", "t differs"),
         ("DELETE FROM t WHERE rowid = 1", "t differs"),
         ("INSERT INTO t VALUES (NULL)", "t differs"),
         ("CREATE INDEX i ON t (a)", "schema differs"),

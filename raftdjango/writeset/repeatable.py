@@ -3,8 +3,11 @@
 A serializable transaction's queries are executed once more by every node's applier, and what they give
 decides the verdict.  So they have to be free of whatever a plan, a build or a version of SQLite may
 decide: which rows a LIMIT leaves, which of two equal values DISTINCT keeps, in which order floats are
-added, what a user's function does, where an error ends the query.  What is let through is a short
-list; anything else is "no", and costs a conflict that was not necessary, never a wrong verdict.
+added, what a user's function does, where an error ends the query.  And since nobody can interrupt a verdict,
+the text has to promise that repeating it is a matter of its table's size whatever rows others put into
+it, and whatever plan is made: one table, looked through once at most.  A join or a subquery that took
+no time may take the product of two sizes a moment later.  What is let through is a short list;
+anything else is "no", and costs a conflict that was not necessary, never a wrong verdict.
 """
 
 from __future__ import annotations
@@ -43,19 +46,19 @@ def _words(text: str) -> frozenset[str]:
 
 
 _ALLOWED_WORDS = _words(
-    """AND AS ASC BETWEEN BY CASE CROSS DESC ELSE END EXISTS FIRST FROM IN INNER IS ISNULL JOIN LAST
-    LEFT LIMIT NOT NOTNULL NULL NULLS ON OR ORDER OUTER SELECT THEN USING WHEN WHERE"""
+    """AND AS ASC BETWEEN BY CASE DESC ELSE END FIRST FROM IN IS ISNULL LAST LIMIT NOT NOTNULL NULL
+    NULLS OR ORDER SELECT THEN WHEN WHERE"""
 )
 _REFUSED_WORDS = _words(
     """ABORT ACTION ADD AFTER ALL ALTER ALWAYS ANALYZE ATTACH AUTOINCREMENT BEFORE BEGIN CASCADE CAST
-    CHECK COLLATE COLUMN COMMIT CONFLICT CONSTRAINT CREATE CURRENT CURRENT_DATE CURRENT_TIME
+    CHECK COLLATE COLUMN COMMIT CONFLICT CONSTRAINT CREATE CROSS CURRENT CURRENT_DATE CURRENT_TIME
     CURRENT_TIMESTAMP DATABASE DEFAULT DEFERRABLE DEFERRED DELETE DETACH DISTINCT DO DROP EACH ESCAPE
-    EXCEPT EXCLUDE EXCLUSIVE EXPLAIN FAIL FILTER FOLLOWING FOR FOREIGN FULL GENERATED GLOB GROUP GROUPS
-    HAVING IF IGNORE IMMEDIATE INDEX INDEXED INITIALLY INSERT INSTEAD INTERSECT INTO KEY LIKE MATCH
-    MATERIALIZED NATURAL NO NOTHING OF OFFSET OTHERS OVER PARTITION PLAN PRAGMA PRECEDING PRIMARY QUERY
+    EXCEPT EXCLUDE EXCLUSIVE EXISTS EXPLAIN FAIL FILTER FOLLOWING FOR FOREIGN FULL GENERATED GLOB GROUP GROUPS
+    HAVING IF IGNORE IMMEDIATE INDEX INDEXED INITIALLY INNER INSERT INSTEAD INTERSECT INTO JOIN KEY LEFT LIKE MATCH
+    MATERIALIZED NATURAL NO NOTHING OF OFFSET ON OTHERS OUTER OVER PARTITION PLAN PRAGMA PRECEDING PRIMARY QUERY
     RAISE RANGE RECURSIVE REFERENCES REGEXP REINDEX RELEASE RENAME REPLACE RESTRICT RETURNING RIGHT
     ROLLBACK ROW ROWS SAVEPOINT SET TABLE TEMP TEMPORARY TIES TO TRANSACTION TRIGGER UNBOUNDED UNION
-    UNIQUE UPDATE VACUUM VALUES VIEW VIRTUAL WINDOW WITH WITHIN WITHOUT"""
+    UNIQUE UPDATE USING VACUUM VALUES VIEW VIRTUAL WINDOW WITH WITHIN WITHOUT"""
 )
 """All other words that mean something to SQLite; as a name, each of them can be quoted."""
 _REFUSED_NAMES = frozenset(
@@ -74,10 +77,9 @@ _REFUSED_NAMES = frozenset(
 _REFUSED_PREFIXES = ("raftdjango_", "sqlite_", "pragma_")
 _FUNCTIONS = frozenset({"COALESCE", "IFNULL", "NULLIF"})
 _BEFORE_PARENTHESIS = _FUNCTIONS | _words(
-    "AND BETWEEN BY CASE ELSE EXISTS FROM IN IS JOIN NOT ON OR SELECT THEN USING WHEN WHERE"
+    "AND BETWEEN BY CASE ELSE IN IS NOT OR SELECT THEN WHEN WHERE"
 )
-_BEFORE_SUBQUERY = frozenset({"EXISTS", "FROM", "IN", "JOIN"})
-"""Elsewhere a subquery stands for its first row, whichever that is."""
+_AFTER_TABLE = ("WHERE", "ORDER", "LIMIT")
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +88,16 @@ class Repeatable:
 
     limit: int | None
     """It gave fewer rows than this; else which rows it gave is a matter of the plan."""
+    order_is_hidden: bool = False
+    """It is ordered by something that its rows do not hold: the same rows may come in another order."""
 
     def is_whole(self, row_count: int) -> bool:
         """Whether a result of so many rows depends on the tables alone."""
         return self.limit is None or row_count < self.limit
+
+    def shows_order(self, row_count: int) -> bool:
+        """Whether the same rows, of that number, would have come in the same order, up to ties."""
+        return row_count < 2 or not self.order_is_hidden
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,7 +131,8 @@ def repeatable(sql: str) -> Repeatable | None:
     reader = _Reader(tokens)
     if not reader.accepts(_after_count(tokens)):
         return None
-    return Repeatable(None if _gives_a_constant(tokens) else reader.limit)
+    limit = None if _gives_a_constant(tokens) else reader.limit
+    return Repeatable(limit, _order_is_hidden(tokens))
 
 
 def _tokens(sql: str) -> list[_Token] | None:
@@ -193,21 +202,67 @@ def _gives_a_constant(tokens: list[_Token]) -> bool:
     return _is_word(following[1], "FROM")
 
 
+def _order_is_hidden(tokens: list[_Token]) -> bool:
+    """Whether a term of its ORDER BY is neither a column that it selects nor the place of one.
+
+    A name that is also an alias means what is selected under that alias, so that it is selected
+    whatever it means.
+    """
+    words = [token.text if token.kind == "word" else "" for token in tokens]
+    if "ORDER" not in words:
+        return False
+    ordered, end = words.index("ORDER"), words.index("LIMIT") if "LIMIT" in words else len(words)
+    shown: set[tuple[_Token, ...]] = set()
+    for item in _split(tokens[1 : words.index("FROM")]):
+        named = len(item) > 2 and _is_word(item[-2], "AS")
+        shown |= {tuple(item[:-2]), tuple(item[-1:])} if named else {tuple(item)}
+    has_all = any(_is_mark(item[-1], "*") for item in shown)
+    for term in _split(tokens[ordered + 2 : end]):
+        while term and _is_word(term[-1], "ASC", "DESC", "NULLS", "FIRST", "LAST"):
+            term.pop()
+        is_place = len(term) == 1 and term[0].kind == "number"
+        if not (is_place or (_is_column(term) and (has_all or tuple(term) in shown))):
+            return True
+    return False
+
+
+def _split(tokens: list[_Token]) -> list[list[_Token]]:
+    """At the commas outside of parentheses."""
+    parts: list[list[_Token]] = [[]]
+    depth = 0
+    for token in tokens:
+        depth += _is_mark(token, "(") - _is_mark(token, ")")
+        if depth == 0 and _is_mark(token, ","):
+            parts.append([])
+        else:
+            parts[-1].append(token)
+    return parts
+
+
+def _is_column(term: list[_Token]) -> bool:
+    names, dots = term[::2], term[1::2]
+    return all(each.kind in {"name", "word"} for each in names) and all(
+        _is_mark(each, ".") for each in dots
+    )
+
+
 class _Reader:
     """Goes through the tokens of a query and says whether each may stand where it stands."""
 
     def __init__(self, tokens: list[_Token]) -> None:
         self._tokens = tokens
-        self._opened: list[_Token] = []
-        """What stood before each parenthesis that is open."""
+        self._depth = 0
+        """Of parentheses that are open."""
+        self._tables = 0
         self.limit: int | None = None
-        """The query's own."""
         self._rules: dict[tuple[str, str], Callable[[int], bool]] = {
             ("mark", "("): self._open,
             ("mark", ")"): self._close,
             ("mark", "*"): self._star,
             ("mark", "."): self._dot,
-            ("word", "SELECT"): lambda place: _is_mark(self._at(place - 1), "("),
+            ("word", "SELECT"): lambda place: False,
+            ("word", "FROM"): self._from,
+            ("word", "IN"): lambda place: _is_mark(self._at(place + 1), "("),
             ("word", "LIMIT"): self._limit,
         }
 
@@ -218,25 +273,36 @@ class _Reader:
             rule = self._rules.get((token.kind, token.text))
             if rule is not None and not rule(place):
                 return False
-        return not self._opened
+        return not self._depth and self._tables == 1
 
     def _at(self, place: int) -> _Token:
         return self._tokens[place] if place < len(self._tokens) else _END
 
     def _open(self, place: int) -> bool:
+        self._depth += 1
         before = self._at(place - 1)
-        self._opened.append(before)
-        if _is_word(self._at(place + 1), "SELECT"):
-            return _is_word(before, *_BEFORE_SUBQUERY)
         if before.kind == "mark":
             return before.text not in {")", "?", "*", "."}
         return _is_word(before, *_BEFORE_PARENTHESIS)
 
     def _close(self, place: int) -> bool:
-        if not self._opened:
+        self._depth -= 1
+        return self._depth >= 0
+
+    def _from(self, place: int) -> bool:
+        """One table and nothing else, perhaps under another name."""
+        self._tables += 1
+        if self._depth or self._at(place + 1).kind not in {"name", "word"}:
             return False
-        self._opened.pop()
-        return True
+        place += 2
+        if _is_mark(self._at(place), "."):
+            place += 2
+        if _is_word(self._at(place), "AS"):
+            place += 1
+        following = self._at(place)
+        if following.kind in {"name", "word"} and not _is_word(following, *_AFTER_TABLE):
+            following = self._at(place + 1)
+        return following is _END or _is_word(following, *_AFTER_TABLE)
 
     def _star(self, place: int) -> bool:
         """As columns; nothing is multiplied here."""
@@ -249,14 +315,11 @@ class _Reader:
         return following.kind in {"name", "word"} or _is_mark(following, "*")
 
     def _limit(self, place: int) -> bool:
-        number, end = self._at(place + 1), self._at(place + 2)
-        if number.kind != "number":
+        number = self._at(place + 1)
+        if number.kind != "number" or self._depth:
             return False
-        if self._opened:
-            # Whether there is a row does not depend on how many may come.
-            return _is_word(self._opened[-1], "EXISTS") and _is_mark(end, ")")
         self.limit = int(number.text)
-        return end is _END
+        return self._at(place + 2) is _END
 
 
 @lru_cache(maxsize=1024)

@@ -68,9 +68,9 @@ class TestInterrupted(TransactionTestCase):
     def test_savepoint(self) -> None:
         self.lose("SAVEPOINT", lambda: connection.savepoint())
 
-    def test_keys_of_rows_read_for_update(self) -> None:
+    def test_query_for_update(self) -> None:
         self.lose(
-            'SELECT +"backend_account"', lambda: list(Account.objects.select_for_update().all())
+            'SELECT "backend_account"', lambda: list(Account.objects.select_for_update().all())
         )
 
     def test_rows_read_for_update(self) -> None:

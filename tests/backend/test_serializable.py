@@ -53,6 +53,18 @@ NOT_SERIALIZABLE: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
         lambda: Booking.objects.filter(account__balance=1).count(),
         lambda: Booking.objects.create(account=ada().get()),
     ),
+    "a subquery": (
+        lambda: list(Account.objects.filter(pk__in=Booking.objects.values("account"))),
+        lambda: Booking.objects.all().delete(),
+    ),
+    "an order by what the rows do not hold": (
+        lambda: list(Account.objects.order_by("balance").values_list("name")),
+        lambda: ada().update(balance=3),
+    ),
+    "such an order, as far as it was asked for": (
+        lambda: list(Account.objects.order_by("balance", "pk").values_list("name")[:2]),
+        lambda: ada().update(balance=3),
+    ),
     "the first": (
         lambda: Account.objects.order_by("balance").first(),
         lambda: ada().update(balance=5),
@@ -143,8 +155,12 @@ SERIALIZABLE: dict[str, tuple[Callable[[], Any], Callable[[], Any]]] = {
     "a count": (lambda: Account.objects.filter(balance=2).count(), add),
     "whether there is one": (lambda: Account.objects.filter(balance=1).exists(), add),
     "an order": (lambda: list(Account.objects.filter(balance__gt=1).order_by("name")), add),
-    "a subquery": (
-        lambda: list(Account.objects.filter(pk__in=Booking.objects.values("account"))),
+    "one row, whatever it is ordered by": (
+        lambda: list(ada().order_by("balance").values_list("name")),
+        add,
+    ),
+    "an order by what was read": (
+        lambda: list(Account.objects.filter(balance__gt=1).order_by("balance")),
         add,
     ),
     "a time": (lambda: raw("SELECT id FROM backend_reading WHERE at IS NULL"), add),

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.db import connection, connections, transaction
-from django.db.models import F
+from django.db.models import Exists, F, OuterRef
 
 from raftdjango.backends.sqlite3 import chunks, facts, recorder
 from raftdjango.exceptions import TransactionConflict
@@ -86,6 +86,19 @@ def test_in_an_order_with_ties_they_are_not():
         ' ORDER BY "backend_account"."id" ASC LIMIT 1'
     )
     assert "backend_booking" in reads_of(lambda: raw(devious)).tables
+
+
+def test_queries_of_several_tables_are_not_repeated_however_quick_they_were():
+    """With the next bulk load they could take the product of two sizes, on every node."""
+    for query in (
+        Booking.objects.filter(account__balance=1),
+        Booking.objects.select_related("account"),
+        Account.objects.filter(pk__in=Booking.objects.values("account")),
+        Account.objects.filter(~Exists(Booking.objects.filter(amount__lt=OuterRef("balance")))),
+    ):
+        reads = reads_of(lambda query=query: list(query))
+        assert set(reads.tables) == {"backend_account", "backend_booking"}
+        assert not reads.queries
 
 
 def test_which_row_is_the_first_is_not_for_a_query_to_say():

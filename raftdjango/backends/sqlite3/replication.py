@@ -92,7 +92,7 @@ class Replication:
         raw.execute("PRAGMA temp_store = MEMORY")
         self.capture = Capture(raw)
         self.capture.forbid_changes()
-        raw.set_authorizer(self.capture.guard)
+        raw.guard_by(self.capture.guard)
         self.speculation = Speculation(raw, self.capture)
         here = weakref.proxy(self)
         self.speculation.write_lock.find_right_of_way = lambda: here._right_of_way()

@@ -106,6 +106,14 @@ class Capture:
             with self.guard.unlocked():
                 self.connection.execute("PRAGMA query_only = OFF")
 
+    def minds_foreign_keys(self) -> bool:
+        """Whether `PRAGMA foreign_keys` is on, as it nearly always is."""
+        guard = self.guard
+        if guard.may_lack_foreign_keys:
+            (on,) = self.connection.execute("PRAGMA foreign_keys").fetchone()
+            guard.may_lack_foreign_keys = not on
+        return not guard.may_lack_foreign_keys
+
     # -- the schema -----------------------------------------------------------------------------
 
     def cookie(self) -> int:

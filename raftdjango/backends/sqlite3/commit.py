@@ -21,8 +21,8 @@ from raftdjango.naming import row_name
 from raftdjango.writeset import Command, Verdict, VerdictKind, WriteSet, encode_command
 
 if TYPE_CHECKING:
+    from raftdjango.backends.sqlite3.block import Block
     from raftdjango.backends.sqlite3.replication import Replication
-    from raftdjango.backends.sqlite3.speculation import Block
     from raftdjango.client import Outcome
     from raftdjango.writeset import Body, Operation
 

@@ -15,11 +15,12 @@ from django.db.backends.utils import strip_quotes
 
 from raftdjango.backends.keys import allocator_of
 from raftdjango.backends.sqlite3 import blind, commit
+from raftdjango.backends.sqlite3.block import State
 from raftdjango.backends.sqlite3.capture import Capture
 from raftdjango.backends.sqlite3.failures import confirm
 from raftdjango.backends.sqlite3.freshness import Freshness
 from raftdjango.backends.sqlite3.nested import Nested
-from raftdjango.backends.sqlite3.speculation import Speculation, State
+from raftdjango.backends.sqlite3.speculation import Speculation
 from raftdjango.backends.sqlite3.statements import Statements
 from raftdjango.client import connect
 from raftdjango.conf import get_settings, group_of
@@ -61,9 +62,9 @@ class Replication:
         self.nested = Nested(weakref.proxy(self))
         self.freshness = Freshness(weakref.proxy(self))
         self.last_index = 0
+        """Of the last entry that was written through this connection."""
         self.commits = 0
         """How many transactions of this connection have been applied."""
-        """Of the last entry that was written through this connection."""
         self.beginning = False
         """Set while Django's own BEGIN is executed."""
         self._client: NodeClient | None = None
@@ -140,8 +141,7 @@ class Replication:
     @property
     def allocator(self) -> KeyAllocator:
         """The process' blocks of auto-increment keys for this alias."""
-        if self._allocator is None:
-            self._allocator = allocator_of(self.wrapper.alias)
+        self._allocator = self._allocator or allocator_of(self.wrapper.alias)
         return self._allocator
 
     @property
@@ -158,17 +158,18 @@ class Replication:
     def in_true_autocommit(self) -> bool:
         """Whether a statement now would be a transaction of its own and may go blind.
 
-        Real autocommit (or what stands for it inside Django's `TestCase`), no execute wrappers,
-        queries not logged, rows not travelling as statements.
+        Real autocommit (or what stands for it inside Django's `TestCase`), foreign keys minded, no
+        execute wrappers, queries not logged, rows not travelling as statements.
         """
         wrapper = self.wrapper
         wrapper.ensure_connection()
         return (
-            not wrapper.execute_wrappers
+            self.in_autocommit()
+            and not wrapper.execute_wrappers
             and not wrapper.needs_rollback
             and not wrapper.queries_logged
             and not self.statements.as_statements
-            and self.in_autocommit()
+            and self.capture.minds_foreign_keys()
         )
 
     def table(self, name: str) -> Table | None:
@@ -361,9 +362,8 @@ class Replication:
         operation, block = self._blind
         present = self.speculation.block
         only = present.statements == 1 and not present.locked and block == id(present)
-        if not only or self.table(operation.table.name) != operation.table:
-            return None
-        return operation
+        only = only and not present.foreign_keys_off
+        return operation if only and self.table(operation.table.name) == operation.table else None
 
     # -- the client -----------------------------------------------------------------------------
 

@@ -98,9 +98,9 @@ class Statements:
                 self._execute(statement)
             else:
                 recorder.execute(statement, self._execute)
-        except sqlite3.Error:
+        except sqlite3.Error as error:
             # Whatever went wrong after the watchdog had rolled back was caused by that.
-            self.speculation.check()
+            self.speculation.check(error)
             raise
 
     def _execute(self, statement: Statement) -> None:
@@ -162,7 +162,7 @@ class Statements:
             self._speculate(statement)
         except sqlite3.IntegrityError as error:
             speculation.block.wrote = True  # rows of an OR FAIL, perhaps
-            if not self.replication.nested.active:
+            if speculation.doomed is None and not self.replication.nested.active:
                 self._note_failed(statement, error, before)
             raise
         if statement.cursor.rowcount != 0:
@@ -335,9 +335,9 @@ class Statements:
         try:
             failure = self._speculate_or_fail(statement)
             return commit.collect(self.replication), failure
-        except sqlite3.Error:
+        except sqlite3.Error as error:
             # Looked at before it is forgotten.
-            speculation.check()
+            speculation.check(error)
             raise
         finally:
             speculation.roll_back()

@@ -111,7 +111,7 @@ class SpillingCursor(ReplicatedCursor):
         self._spilled = None
         self.rows = None
         SQLiteCursorWrapper.execute(self, query, params)
-        first = sqlite3.Cursor.fetchmany(self, ROWS_IN_MEMORY_MAX)
+        first = self._next_rows()
         self._digest = None
         if len(first) == ROWS_IN_MEMORY_MAX:
             self._spill(first)
@@ -122,13 +122,16 @@ class SpillingCursor(ReplicatedCursor):
         """Taken while spilling, if that was done."""
         return self._digest or super().result_digest()
 
+    def _next_rows(self) -> list[tuple[Any, ...]]:
+        return self.fetch_plain(lambda: sqlite3.Cursor.fetchmany(self, ROWS_IN_MEMORY_MAX))
+
     def _spill(self, rows: list[tuple[Any, ...]]) -> None:
         file = tempfile.TemporaryFile(prefix="raftdjango-rows-")  # noqa: SIM115 - by its reader
         self._digest = ResultDigest()
         while rows:
             self._digest.add(rows)
             pickle.dump(rows, file)
-            rows = sqlite3.Cursor.fetchmany(self, ROWS_IN_MEMORY_MAX)
+            rows = self._next_rows()
         file.seek(0)
         self._spilled = _unpickled(file)
 
@@ -136,7 +139,7 @@ class SpillingCursor(ReplicatedCursor):
         """The next row, or None."""
         if self._spilled is None:
             return super().fetchone()
-        return next(self._spilled, None)
+        return self.made(next(self._spilled, None))
 
     def fetchmany(self, size: int | None = None) -> list[Any]:
         """The next rows."""
@@ -147,12 +150,12 @@ class SpillingCursor(ReplicatedCursor):
             row = next(self._spilled, None)
             if row is None:
                 break
-            rows.append(row)
+            rows.append(self.made(row))
         return rows
 
     def fetchall(self) -> list[Any]:
         """All rows that are left."""
-        return super().fetchall() if self._spilled is None else list(self._spilled)
+        return super().fetchall() if self._spilled is None else list(map(self.made, self._spilled))
 
     def __iter__(self) -> Self:
         return self

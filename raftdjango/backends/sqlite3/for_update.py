@@ -83,7 +83,9 @@ def lock_rows_read(select: Any) -> None:
 def _rows(replication: Replication, sql: str, parameters: Any) -> list[tuple[Any, ...]]:
     """On the driver's connection: the read was already counted, logged and remembered."""
     with replication.speculation.undisturbed():
-        cursor = replication.speculation.connection.cursor(SQLiteCursorWrapper)
+        connection = replication.speculation.connection
+        with connection.plain():
+            cursor = connection.cursor(SQLiteCursorWrapper)
         try:
             rows: list[tuple[Any, ...]] = cursor.execute(sql, parameters).fetchall()
         finally:

@@ -13,14 +13,17 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from typing import TYPE_CHECKING, Any
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from raftdjango.exceptions import NotReplicable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from typing import Never, Self
 
+T = TypeVar("T")
+_TEXT_FACTORY: Any = vars(sqlite3.Connection)["text_factory"]
 _ISOLATION_LEVEL: Any = vars(sqlite3.Connection)["isolation_level"]
 _LEGACY_TRANSACTION_CONTROL = -1
 _HARMLESS_SETTINGS = frozenset({1007, 1013, 1014})
@@ -35,13 +38,76 @@ class LockedConnection(sqlite3.Connection):
         self.made_by_user: set[str] = set()
         """Names of functions and collations, in lower case, that are not (or no longer) SQLite's own."""
         self._extensible = False
+        self._plain = 0
+        self._row_factory: Any = None
+        self._text_factory: Any = str
         kwargs.pop("autocommit", None)  # With it, rollback() might be none, or begin anew.
         super().__init__(*args, **kwargs)
 
-    def cursor(self, factory: Any = None) -> Any:
-        """A cursor; `execute()` and its like come here too."""
+    # -- what is fetched ------------------------------------------------------------------------
+
+    # The application's factories are for the application's cursors.  The driver itself never has
+    # them, so that what `execute()` of this connection fetches is what the database holds: capture
+    # and applier depend on it.
+
+    @property
+    def row_factory(self) -> Any:
+        """What makes rows for the application's cursors."""
+        return self._row_factory
+
+    @row_factory.setter
+    def row_factory(self, factory: Any) -> None:
+        self._row_factory = factory
+
+    @property
+    def text_factory(self) -> Any:
+        """What makes texts for the application's cursors."""
+        return self._text_factory
+
+    @text_factory.setter
+    def text_factory(self, factory: Any) -> None:
+        self._text_factory = factory
+
+    def fetch(self, fetch: Callable[[], T]) -> T:
+        """Fetch for the application."""
         with self.lock:
-            return super().cursor(factory or LockedCursor)
+            if self._text_factory is str:
+                return fetch()
+            _TEXT_FACTORY.__set__(self, self._text_factory)
+            try:
+                return fetch()
+            finally:
+                _TEXT_FACTORY.__set__(self, str)
+
+    @contextmanager
+    def plain(self) -> Iterator[None]:
+        """Cursors that are made within fetch what the database holds."""
+        self._plain += 1
+        try:
+            yield
+        finally:
+            self._plain -= 1
+
+    def cursor(self, factory: Any = None) -> Any:
+        """A cursor of the application's."""
+        with self.lock:
+            if factory is None:
+                factory = LockedCursor if self._plain else ApplicationCursor
+            made = super().cursor(factory)
+            made.row_factory = None if self._plain else self._row_factory
+            return made
+
+    def execute(self, *args: Any) -> Any:
+        """Execute on a cursor that fetches what the database holds."""
+        with self.lock:
+            return super().cursor(LockedCursor).execute(*args)
+
+    def executemany(self, *args: Any) -> Any:
+        """As `execute()`."""
+        with self.lock:
+            return super().cursor(LockedCursor).executemany(*args)
+
+    # -- the driver's methods, behind the lock --------------------------------------------------
 
     def create_function(self, name: str, *args: Any, **kwargs: Any) -> None:
         """As the driver's; noted."""
@@ -232,3 +298,24 @@ class LockedCursor(sqlite3.Cursor):
         """As the driver's."""
         with self.connection.lock:
             super().close()
+
+
+class ApplicationCursor(LockedCursor):
+    """Made by `connection.connection.cursor()`: fetches with the application's factories."""
+
+    def fetchone(self) -> Any:
+        """As the driver's."""
+        return self.connection.fetch(super().fetchone)
+
+    def fetchmany(self, *args: Any, **kwargs: Any) -> list[Any]:
+        """As the driver's."""
+        return self.connection.fetch(
+            lambda: super(ApplicationCursor, self).fetchmany(*args, **kwargs)
+        )
+
+    def fetchall(self) -> list[Any]:
+        """As the driver's."""
+        return self.connection.fetch(super().fetchall)
+
+    def __next__(self) -> Any:
+        return self.connection.fetch(super().__next__)

@@ -384,7 +384,7 @@ class Replication:
             return outcome
         self.speculation.start_writing()
         try:
-            with self.capture.guard.unlocked():
+            with self.capture.guard.unlocked(), self.speculation.connection.plain():
                 outcome = client.propose_nested(self.speculation.connection, command)
                 return outcome
         finally:
@@ -395,4 +395,5 @@ class Replication:
     def verifiable(self, write_set: WriteSet) -> WriteSet:
         """In the tests' verify mode: with a digest of the tables as they are now."""
         verify = getattr(self.client, "verifiable", None)
-        return verify(self.speculation.connection, write_set) if verify else write_set
+        with self.speculation.connection.plain():
+            return verify(self.speculation.connection, write_set) if verify else write_set

@@ -30,12 +30,13 @@ from raftdjango.naming import row_name
 from raftdjango.writeset import Row, ValidatedRead, row_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
     from raftdjango.backends.sqlite3.capture import Capture
     from raftdjango.backends.sqlite3.locked import LockedConnection
     from raftdjango.backends.sqlite3.recorder import Recorder
 
+ROWS_AT_ONCE = 1_000
 STATE_SQL = "SELECT schema_version, applied_index FROM main.raftdjango_state"
 
 
@@ -231,10 +232,13 @@ class Speculation:
             for name in block.savepoints:
                 self.connection.execute(f'SAVEPOINT "{name.replace(chr(34), chr(34) * 2)}"')
 
-    def _read_again(self, sql: str, parameters: Any) -> Iterable[tuple[Any, ...]]:
-        cursor = self.connection.cursor(factory=SQLiteCursorWrapper)
-        rows: Iterable[tuple[Any, ...]] = cursor.execute(sql, parameters)
-        return rows
+    def _read_again(self, sql: str, parameters: Any) -> Iterator[tuple[Any, ...]]:
+        with self.connection.plain():
+            cursor = self.connection.cursor(SQLiteCursorWrapper)
+        cursor.execute(sql, parameters)
+        # With the application's texts, as it was read before.
+        while rows := self.connection.fetch(lambda: cursor.fetchmany(ROWS_AT_ONCE)):
+            yield from rows
 
     def _left(self) -> Left:
         (deferred,) = self.connection.execute("PRAGMA defer_foreign_keys").fetchone()

@@ -19,6 +19,7 @@ from django.db.backends.sqlite3.base import SQLiteCursorWrapper
 
 from raftdjango.backends.sqlite3 import journal
 from raftdjango.backends.sqlite3.block import Block, Left, State
+from raftdjango.backends.sqlite3.differences import what_differs
 from raftdjango.backends.sqlite3.facts import FactsCache
 from raftdjango.backends.sqlite3.write_lock import (
     NOT_SET_UP,
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     from raftdjango.backends.sqlite3.capture import Capture
     from raftdjango.backends.sqlite3.locked import LockedConnection
+    from raftdjango.backends.sqlite3.reads import ReadMemory
     from raftdjango.backends.sqlite3.recorder import Recorder
 
 ROWS_AT_ONCE = 1_000
@@ -161,7 +163,9 @@ class Speculation:
             self.doomed = TransactionConflict(
                 "This transaction held the local database's write lock for too long while entries "
                 "waited to be applied, and was rolled back. Run it again; keep slow work out of it, "
-                "or allow it longer by RAFTDJANGO['LOCK_YIELD_MS']."
+                "or allow it longer by RAFTDJANGO['LOCK_YIELD_MS'].",
+                # What waits is applied in order: this one before all others.
+                log_index=self.block.applied_index + 1,
             )
         while not self.lock.acquire(timeout=0.005):
             self.connection.interrupt()
@@ -225,9 +229,7 @@ class Speculation:
             self.connection.execute("PRAGMA defer_foreign_keys = ON")
         if self._data_version() != before.data_version:
             self._check_locked(block)
-            difference = block.reads.difference(self._read_again)
-            if difference is not None:
-                self._lose(difference)
+            self._check_reads(block.reads)
         with self.guard.unlocked():
             for name in block.savepoints:
                 self.connection.execute(f'SAVEPOINT "{name.replace(chr(34), chr(34) * 2)}"')
@@ -239,6 +241,25 @@ class Speculation:
         # With the application's texts, as it was read before.
         while rows := self.connection.fetch(lambda: cursor.fetchmany(ROWS_AT_ONCE)):
             yield from rows
+
+    def _check_reads(self, reads: ReadMemory) -> None:
+        if not reads.complete:
+            self._lose(
+                "Other transactions committed meanwhile, and this one had read too much to see "
+                "whether that concerns it. Run it again; atomic_retry takes the lock at its start."
+            )
+        difference = reads.difference(self._read_again)
+        if difference is None:
+            return
+        table, key = what_differs(self.capture, self.facts, difference)
+        name = row_name(table, key)
+        rows = f"Rows of {name}" if table and not key else name or "Rows"
+        self._lose(
+            f"{rows} that the transaction had read {'was' if key else 'were'} changed meanwhile by "
+            "another one. Run it again.",
+            table=table,
+            key=key,
+        )
 
     def _left(self) -> Left:
         (deferred,) = self.connection.execute("PRAGMA defer_foreign_keys").fetchone()

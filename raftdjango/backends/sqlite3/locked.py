@@ -286,9 +286,13 @@ class LockedCursor(sqlite3.Cursor):
             return super().fetchmany(*args, **kwargs)
 
     def fetchall(self) -> list[Any]:
-        """As the driver's."""
+        """As the driver's; one that fails leaves no query under way, whoever keeps the error."""
         with self.connection.lock:
-            return super().fetchall()
+            try:
+                return super().fetchall()
+            except sqlite3.Error:
+                self.close()
+                raise
 
     def __next__(self) -> Any:
         with self.connection.lock:

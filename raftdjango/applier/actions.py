@@ -40,6 +40,8 @@ def delete_with_actions(operations: Operations, plan: Plan, row: Row) -> None:
                     update_with_actions(operations, child, child_row, changes)
     for parent, old in reversed(doomed):
         operations.delete_row(parent, old)
+    for parent, old in doomed:
+        operations.check_restrictions(parent, old)
 
 
 def update_with_actions(

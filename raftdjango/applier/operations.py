@@ -12,7 +12,7 @@ from raftdjango.applier.actions import delete_with_actions, update_with_actions
 from raftdjango.applier.faults import Refused, is_same_everywhere, is_too_long, message_of
 from raftdjango.applier.keys import highest_key
 from raftdjango.applier.plans import Plan
-from raftdjango.applier.references import References
+from raftdjango.applier.references import MESSAGE, References, sort_key
 from raftdjango.applier.schema import ACTIONS, Schema
 from raftdjango.applier.tables import KEY
 from raftdjango.writeset import (
@@ -149,9 +149,7 @@ class Operations:
         if violated := self.references.violation(self._cursor):
             captured = any(isinstance(operation, _CAPTURED) for operation in operations)
             kind = VerdictKind.CONSTRAINT_CONFLICT if captured else VerdictKind.INTEGRITY_ERROR
-            raise Refused(
-                Verdict(kind, table=violated.child, message="FOREIGN KEY constraint failed")
-            )
+            raise Refused(Verdict(kind, table=violated.child, message=MESSAGE))
 
     # Captured ------------------------------------------------------------------------------------
 
@@ -298,7 +296,9 @@ class Operations:
     def _blind_delete(self, operation: BlindDelete) -> None:
         plan = self.plan(operation.table)
         count = 0
-        for key in dict.fromkeys(operation.keys):
+        keys = dict.fromkeys(operation.keys)
+        # In SQLite's order, where it matters what is deleted first.
+        for key in sorted(keys, key=sort_key) if plan.incoming else keys:
             if not plan.incoming:
                 if self.bounded:
                     # DELETE gives back a row's pages without a look at its length.
@@ -312,6 +312,7 @@ class Operations:
                     delete_with_actions(self, plan, old)
                 else:
                     self.delete_row(plan, old)
+                    self.check_restrictions(plan, old)
         self._counted(operation, count)
 
     def _counted(self, operation: BlindUpdate | BlindDelete, count: int) -> None:
@@ -329,6 +330,16 @@ class Operations:
         self._cursor.execute(plan.delete_by_key, plan.table.key_of(old))
         self.changed.add(plan.table.name)
         self.references.removed(plan, old)
+
+    def check_restrictions(self, plan: Plan, old: Row) -> None:
+        """ON DELETE RESTRICT of a row that is gone: nobody may wait for the entry's end."""
+        for link in plan.incoming:
+            values, foreign_key = link.values(old), link.foreign_key
+            if foreign_key.on_delete != "RESTRICT" or values is None:
+                continue
+            if self.select(foreign_key.child_sql, values):
+                kind = VerdictKind.INTEGRITY_ERROR
+                raise Refused(Verdict(kind, table=foreign_key.child, message=MESSAGE))
 
     def update_row(self, plan: Plan, old: Row, changes: tuple[tuple[int, Value], ...]) -> Row:
         """Change a row that was read whole; the new one, as stored."""

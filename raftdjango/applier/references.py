@@ -8,7 +8,7 @@ was written or removed is looked up here, the same in a batch, alone, and inside
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from raftdjango.applier.faults import Refused
 from raftdjango.writeset import Verdict, VerdictKind
@@ -97,3 +97,9 @@ class References:
 
 def _differs(link: Link, old: Row, new: Row) -> bool:
     return any(old[place] != new[place] for place in link.positions) or link.positions == ()
+
+
+def sort_key(key: Row) -> list[tuple[int, Any]]:
+    """By which keys stand as SQLite sorts them: numbers, texts, blobs."""
+    ranks: dict[type, int] = {str: 1, bytes: 2}
+    return [(-1, 0) if value is None else (ranks.get(type(value), 0), value) for value in key]

@@ -326,6 +326,37 @@ def test_actions_do_what_sqlites_own_do(actions, blind):
         oracle.close()
 
 
+@pytest.mark.parametrize(
+    ("on_delete", "keys", "refused"),
+    [
+        ("RESTRICT", (2, 1), True),  # 1 is deleted first, whatever the order of the keys
+        ("RESTRICT", (1, 2), True),
+        ("RESTRICT", (2, 3), False),
+        ("RESTRICT", (4,), False),
+        ("NO ACTION", (2, 1), False),
+    ],
+)
+def test_restrict_does_not_wait_for_the_rest_of_the_rows(replica, on_delete, keys, refused):
+    """2 refers to 1, and 4 to itself; there is no 3."""
+    schema = f"CREATE TABLE a (id integer PRIMARY KEY, r int REFERENCES a ON DELETE {on_delete})"
+    table = Table("a", ("id", "r"), (0,))
+    rows = "INSERT INTO a VALUES (1, NULL), (2, 1), (4, 4)"
+    node, oracle = replica(schema), sqlite3.connect(":memory:", isolation_level=None)
+    oracle.execute("PRAGMA foreign_keys = ON")
+    for statement in (schema, rows):
+        oracle.execute(statement)
+    assert node.apply(*(Insert(table, row) for row in ((1, None), (2, 1), (4, 4))))
+    verdict = node.apply(BlindDelete(table, tuple((key,) for key in keys)))
+    try:
+        oracle.execute(f"DELETE FROM a WHERE id IN ({', '.join(map(str, keys))})")
+        assert verdict.kind == VerdictKind.APPLIED
+    except sqlite3.IntegrityError as error:
+        assert (verdict.kind, verdict.message) == (VerdictKind.INTEGRITY_ERROR, str(error))
+    assert (verdict.kind == VerdictKind.INTEGRITY_ERROR) is refused
+    assert node.select("SELECT * FROM a") == oracle.execute("SELECT * FROM a").fetchall()
+    oracle.close()
+
+
 def test_a_long_chain_of_cascades(replica):
     node = replica(
         f"CREATE TABLE t (id integer PRIMARY KEY, r int REFERENCES t ON DELETE CASCADE {DEFERRED})"

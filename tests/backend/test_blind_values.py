@@ -214,7 +214,7 @@ def test_constraints_are_not_checked_while_they_are_disabled(proposed: list[list
         Visit.objects.create(place_id=12345)
         Visit.objects.filter(pk=visit.pk).update(place_id=12345)
         Place.objects.filter(pk=place.pk)._raw_delete("default")
-        assert proposed[-3:] == [["BlindInsert"], ["BlindUpdate"], ["BlindDelete"]]
+        assert proposed[-3:] == [["Insert"], ["Update"], ["Delete"]], "executed here first"
         Visit.objects.filter(place_id__gt=0).update(place_id=F("place_id") + 1)
     assert list(Visit.objects.values_list("place_id", flat=True)) == [12346, 12346]
     with pytest.raises(IntegrityError, match="FOREIGN KEY"):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from django.db import transaction
+from django.db.models import F
 from django.test import TransactionTestCase
 
 from raftdjango.applier.winners import ENTRIES_MAX, Winners
@@ -26,8 +29,12 @@ from raftdjango.writeset import (
     WriteSet,
     encode_command,
 )
-from tests.backend.helpers import applied_index, elsewhere
-from tests.backend.models import Account, Tag
+from tests.backend.block_support import given_way_at
+from tests.backend.helpers import applied_index, elsewhere, raw
+from tests.backend.models import Account, Booking, Tag
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 NOTES = Table("note", ("text", "id"), (1,))
 APPLIED = Verdict(VerdictKind.APPLIED)
@@ -45,6 +52,78 @@ class TestNames(TransactionTestCase):
         assert conflict.model == "backend.Account"
         assert (conflict.table, conflict.key) == ("backend_account", (account.pk,))
         assert f"was changed meanwhile: backend.Account {account.pk}." in str(conflict)
+
+    def lost(
+        self, read: Callable[[], object], meanwhile: Callable[[], object]
+    ) -> TransactionConflict:
+        """What is raised where something was read that another one changes before the first write."""
+        with pytest.raises(TransactionConflict) as caught, transaction.atomic():
+            read()
+            elsewhere(meanwhile)
+            Tag.objects.create(slug="mine")
+        assert caught.value.log_index == elsewhere(applied_index)
+        return caught.value
+
+    def test_a_row_that_was_read(self) -> None:
+        ada = Account.objects.create(name="ada")
+        bob = Account.objects.create(name="bob")
+        accounts = Account.objects.order_by("name")
+        for number, read in enumerate(
+            (
+                lambda: Account.objects.get(pk=ada.pk),
+                lambda: list(accounts),
+                lambda: list(accounts.values_list("balance", "id")),
+                lambda: list(Account.objects.raw("SELECT * FROM backend_account")),
+            )
+        ):
+            change = Account.objects.filter(name="ada")
+            lost = self.lost(read, lambda n=number, change=change: change.update(balance=n + 1))
+            assert (lost.model, lost.table) == ("backend.Account", "backend_account")
+            assert lost.key == (ada.pk,)
+            assert str(lost).startswith(
+                f"backend.Account {ada.pk} that the transaction had read was"
+            )
+        gone = Account.objects.filter(pk=bob.pk)
+        lost = self.lost(lambda: Account.objects.get(name="bob"), gone.delete)
+        assert lost.key == (bob.pk,)
+
+    def test_rows_that_were_read(self) -> None:
+        """Of which table, where it cannot be told which one."""
+        Account.objects.create(name="ada")
+        Account.objects.create(name="bob")
+        for number, read in enumerate(
+            (
+                Account.objects.count,
+                lambda: list(Account.objects.values_list("balance")),
+                lambda: list(Account.objects.all()),
+                lambda: [raw("SELECT balance, %s FROM backend_account", ["x" * 2_000])],
+            )
+        ):
+            lost = self.lost(
+                read,
+                lambda n=number: [
+                    Account.objects.update(balance=n + 1),
+                    Account.objects.create(name=f"new{n}"),
+                ],
+            )
+            assert (lost.model, lost.key) == ("backend.Account", ())
+            assert str(lost).startswith("Rows of backend.Account that the transaction had read")
+
+    def test_rows_of_several_tables(self) -> None:
+        booking = Booking.objects.create(account=Account.objects.create(name="ada"))
+        query = Booking.objects.select_related("account")
+        lost = self.lost(lambda: list(query), lambda: Booking.objects.update(amount=7))
+        assert (lost.model, lost.key) == (None, ())
+        assert Booking.objects.get() == booking
+
+    def test_lock_that_was_held_for_too_long(self) -> None:
+        Account.objects.create(name="ada")
+        before = applied_index()
+        with pytest.raises(TransactionConflict) as caught, transaction.atomic():
+            Tag.objects.create(slug="mine")
+            with given_way_at("UPDATE"):
+                Account.objects.update(balance=F("balance") + 1)
+        assert caught.value.log_index == before + 1, "the entry that has waited"
 
     def test_a_row_that_was_changed_while_the_entry_was_on_its_way(self) -> None:
         account = Account.objects.create(name="ada")

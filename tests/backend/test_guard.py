@@ -196,6 +196,20 @@ class TestRefused(TransactionTestCase):
     def test_virtual_tables(self) -> None:
         self.assert_refused("CREATE VIRTUAL TABLE words USING fts5 (word)", "virtual")
 
+    def test_rowids_that_are_no_keys(self) -> None:
+        raw("CREATE TABLE named (name TEXT PRIMARY KEY)")
+        raw('CREATE TABLE numbered (id INTEGER PRIMARY KEY, "ROWID" INTEGER)')
+        try:
+            raw("INSERT INTO named VALUES ('a')")
+            raw("INSERT INTO numbered VALUES (1, 1)")
+            for name in ("rowid", "oid", "_rowid_"):
+                self.assert_refused(f"UPDATE named SET {name} = 9", "rowid of .named.")
+            raw('UPDATE numbered SET "ROWID" = 2, oid = 3')
+            assert elsewhere(lambda: raw("SELECT * FROM numbered")) == [(3, 2)]
+        finally:
+            raw("DROP TABLE named")
+            raw("DROP TABLE numbered")
+
     def test_triggers(self) -> None:
         self.assert_refused(
             "CREATE TRIGGER mine AFTER INSERT ON backend_account BEGIN SELECT 1; END", "trigger"

@@ -16,7 +16,12 @@ from django.db.backends.sqlite3 import base as sqlite3
 from django.db.backends.utils import debug_transaction
 
 from raftdjango.backends.sqlite3 import forking
-from raftdjango.backends.sqlite3.chunks import ChunkedCursor, ChunkPool, SpillingCursor
+from raftdjango.backends.sqlite3.chunks import (
+    ChunkedCursor,
+    ChunkPool,
+    ReadOnlyConnection,
+    SpillingCursor,
+)
 from raftdjango.backends.sqlite3.client import DatabaseClient
 from raftdjango.backends.sqlite3.creation import DatabaseCreation
 from raftdjango.backends.sqlite3.cursor import ReplicatedCursor
@@ -94,10 +99,9 @@ class ReplicatedDatabaseWrapperMixin:
     def _own_connection_cursor(self) -> ChunkedCursor:
         connection = self._chunk_pool.take()
         if connection is None:
-            params = self.get_connection_params()
+            params = {**self.get_connection_params(), "factory": ReadOnlyConnection}
             connection = super().get_new_connection(params)  # type: ignore[misc]
-            connection.isolation_level = None
-            connection.execute("PRAGMA query_only = ON")
+            connection.forbid_writes()
         cursor: ChunkedCursor = connection.cursor(factory=ChunkedCursor)
         cursor.pool = self._chunk_pool
         return cursor

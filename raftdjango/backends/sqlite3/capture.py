@@ -9,7 +9,6 @@ and the RELEASE of an outermost savepoint, on a connection that changed somethin
 from __future__ import annotations
 
 import re
-import sqlite3
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -86,7 +85,7 @@ class Capture:
 
     def allow_changes(self) -> None:
         """A transaction of ours has the write lock."""
-        self.connection.setlimit(sqlite3.SQLITE_LIMIT_TRIGGER_DEPTH, TRIGGER_DEPTH)
+        self.connection.set_trigger_depth(TRIGGER_DEPTH)
 
     def forbid_changes(self) -> None:
         """Have every statement fail that fires a trigger, ours included.
@@ -95,7 +94,7 @@ class Capture:
         than `query_only`, it makes no statement be compiled anew, which would cost several times
         as much as executing it.
         """
-        self.connection.setlimit(sqlite3.SQLITE_LIMIT_TRIGGER_DEPTH, 0)
+        self.connection.set_trigger_depth(0)
 
     def forget_statements(self) -> None:
         """Have everything be compiled anew, so that the guard sees it again.
@@ -106,6 +105,14 @@ class Capture:
             self.guard.let_pass = False
             with self.guard.unlocked():
                 self.connection.execute("PRAGMA query_only = OFF")
+
+    def minds_foreign_keys(self) -> bool:
+        """Whether `PRAGMA foreign_keys` is on, as it nearly always is."""
+        guard = self.guard
+        if guard.may_lack_foreign_keys:
+            (on,) = self.connection.execute("PRAGMA foreign_keys").fetchone()
+            guard.may_lack_foreign_keys = not on
+        return not guard.may_lack_foreign_keys
 
     # -- the schema -----------------------------------------------------------------------------
 

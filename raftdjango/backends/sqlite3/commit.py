@@ -24,8 +24,8 @@ from raftdjango.writeset import Command, Verdict, VerdictKind, WriteSet, encode_
 
 if TYPE_CHECKING:
     from raftdjango.backends.sqlite3.blind import BlindOperation
+    from raftdjango.backends.sqlite3.block import Block
     from raftdjango.backends.sqlite3.replication import Replication
-    from raftdjango.backends.sqlite3.speculation import Block
     from raftdjango.client import Outcome
     from raftdjango.writeset import Body, Operation
 
@@ -79,7 +79,13 @@ def propose(replication: Replication, unit: Unit) -> Verdict:
 def propose_blind(
     replication: Replication, operations: tuple[BlindOperation, ...]
 ) -> Verdict | None:
-    """See `Replication.propose_blind`."""
+    """Have the applier execute the operations as one entry; the verdict, always an applied one.
+
+    Several only for the rows of one INSERT; `Verdict.rows` has one row for each that returns.
+    Raises `IntegrityError`, `TransactionConflict` and the rest of `raftdjango.exceptions`.
+    None when the schema had moved: nothing was written, and the operations have to be made again
+    for the table as it is now.  Call it in true autocommit only.
+    """
     capture = replication.capture
     if replication.nested.active:
         replication.nested.settle()
@@ -92,9 +98,7 @@ def propose_blind(
             return None
         version = pinned
         replication.check_keys(version)
-    foreign_keys_off = replication.speculation.foreign_keys_are_off()
-    write_set = WriteSet(version, operations, foreign_keys_off=foreign_keys_off)
-    outcome = propose_body(replication, write_set)
+    outcome = propose_body(replication, WriteSet(version, operations))
     verdict = outcome.verdict
     if verdict.kind is VerdictKind.CONFLICT and verdict.message == "schema":
         capture.schema_version = None

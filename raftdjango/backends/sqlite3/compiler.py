@@ -26,7 +26,7 @@ from django.db.models.sql.constants import MULTI, NO_RESULTS, ROW_COUNT
 from django.db.utils import IntegrityError
 
 from raftdjango.backends.keys import OutdatedKeys
-from raftdjango.backends.sqlite3 import blind
+from raftdjango.backends.sqlite3 import blind, commit
 from raftdjango.backends.sqlite3.commit import SCHEMA_CHANGED
 from raftdjango.backends.sqlite3.for_update import SQLCompiler
 from raftdjango.backends.sqlite3.key_source import draw_keys, version_to_draw_for
@@ -169,7 +169,7 @@ class SQLInsertCompiler(_TextOnce, compiler.SQLInsertCompiler):
             operations = self._operations()
             if not operations:
                 break
-            verdict = self.connection.replication.propose_blind(operations)
+            verdict = commit.propose_blind(self.connection.replication, operations)
             if verdict is not None:
                 return self._answer(operations, verdict)
         self._made = made
@@ -276,7 +276,7 @@ class _ByKey(_TextOnce):
             operation = self._operation(read, *made)
             if operation is None:
                 break
-            verdict = replication.propose_blind((operation,))
+            verdict = commit.propose_blind(replication, (operation,))
             if verdict is not None:
                 return verdict.row_count if result_type == ROW_COUNT else 0
         self._made = made

@@ -17,7 +17,7 @@ from raftdjango.backends.sqlite3.reads import ResultDigest
 from raftdjango.exceptions import NotReplicable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
     from typing import Self
 
     from raftdjango.backends.sqlite3.locked import LockedConnection
@@ -63,7 +63,19 @@ class ReplicatedCursor(SQLiteCursorWrapper):
         else:
             super().execute(query, params)
         if self.description is not None:
-            self.rows = deque(super().fetchall())
+            self.rows = deque(self.fetch_plain(super().fetchall))
+
+    def fetch_plain(self, fetch: Callable[[], list[Any]]) -> list[Any]:
+        """Rows as tuples: those of a factory might never equal those that are read again."""
+        factory, self.row_factory = self.row_factory, None
+        try:
+            return self.connection.fetch(fetch)
+        finally:
+            self.row_factory = factory
+
+    def made(self, row: Any) -> Any:
+        """The row as the application wants it."""
+        return row if self.row_factory is None or row is None else self.row_factory(self, row)
 
     def result_digest(self) -> ResultDigest:
         """Names what the last query returned; call it before fetching."""
@@ -83,20 +95,20 @@ class ReplicatedCursor(SQLiteCursorWrapper):
         """The next row, or None."""
         if self.rows is None:
             return super().fetchone()
-        return self.rows.popleft() if self.rows else None
+        return self.made(self.rows.popleft()) if self.rows else None
 
     def fetchmany(self, size: int | None = None) -> list[Any]:
         """The next rows, `arraysize` of them if not said."""
         if self.rows is None:
             return super().fetchmany(self.arraysize if size is None else size)
         count = min(self.arraysize if size is None else size, len(self.rows))
-        return [self.rows.popleft() for _ in range(count)]
+        return [self.made(self.rows.popleft()) for _ in range(count)]
 
     def fetchall(self) -> list[Any]:
         """All rows that are left."""
         if self.rows is None:
             return super().fetchall()
-        rows = list(self.rows)
+        rows = list(self.rows if self.row_factory is None else map(self.made, self.rows))
         self.rows.clear()
         return rows
 

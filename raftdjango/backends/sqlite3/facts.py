@@ -90,7 +90,7 @@ class FactsCache:
                 guard.observer = None
         if any(map(self._may_read_anything, observer.read)):
             observer.read.add(ANY_TABLE)
-        plain = observer.plain and SQLITES_OWN.isdisjoint(connection.made_by_user)
+        plain = observer.plain and not connection.overrides(SQLITES_OWN)
         return Facts(
             frozenset(observer.read),
             frozenset(observer.written),

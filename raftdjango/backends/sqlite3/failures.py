@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from raftdjango.backends.sqlite3.capture import DELETED, INSERTED, NEW, OLD, STATEMENT
 from raftdjango.backends.sqlite3.journal import changes_between, statement_of
+from raftdjango.backends.sqlite3.own_actions import in_order
 from raftdjango.backends.sqlite3.tables import TableSpec, quote
 from raftdjango.exceptions import NotReplicable, TransactionConflict
 from raftdjango.writeset import Row, Table, row_digest
@@ -145,7 +146,7 @@ class _Repetition:
             self._speculation.begin(immediate=True)
         # Each row was legal where it was written, but of a cascade the last comes first.
         self._defer_foreign_keys(deferred=True)
-        for row in failure.rows[len(written) :]:
+        for row in in_order(failure.rows[len(written) :], self._specs):
             self._repeat(*row)
         self._defer_foreign_keys(deferred=failure.foreign_keys_deferred)
         self._rows = failure.rows

@@ -17,7 +17,7 @@ from django.db.models.expressions import RawSQL
 from django.db.models.sql import compiler
 from django.db.models.sql.constants import CURSOR, GET_ITERATOR_CHUNK_SIZE, MULTI, ROW_COUNT, SINGLE
 
-from raftdjango.backends.sqlite3.speculation import State
+from raftdjango.backends.sqlite3.block import State
 
 if TYPE_CHECKING:
     from raftdjango.backends.sqlite3.replication import Replication
@@ -36,6 +36,10 @@ NO_ROWS = (
 NO_NAMES = (
     'select_for_update() cannot protect the rows of "{}", which is no table whose rows have a key (but '
     "a view, perhaps). Select them from the tables behind it, or name in of=(...) those to protect."
+)
+OTHER_TEXTS = (
+    "select_for_update() cannot protect rows while the connection has a text_factory of its own, which "
+    "may change their keys. Set it back to str."
 )
 WITHIN = (
     "select_for_update() cannot protect rows that are only read in a subquery. Select them for "
@@ -63,6 +67,8 @@ class SQLCompiler(compiler.SQLCompiler):
             return extra
         if self.query.select_for_update_skip_locked:
             raise NotSupportedError(SKIP_LOCKED)
+        if getattr(self.connection.connection, "text_factory", str) is not str:
+            raise NotSupportedError(OTHER_TEXTS)
         self._refuse_what_gives_no_rows()
         if self.connection.get_autocommit():
             return extra  # Django will refuse it.

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 
 from django.db.transaction import TransactionManagementError
 
-from raftdjango.backends.sqlite3.speculation import STATE_SQL, State
+from raftdjango.backends.sqlite3.block import State
+from raftdjango.backends.sqlite3.speculation import STATE_SQL
 from raftdjango.conf import get_settings
 from raftdjango.consistency.recording import note_write
 from raftdjango.consistency.scopes import in_force

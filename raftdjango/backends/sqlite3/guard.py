@@ -15,9 +15,11 @@ from typing import TYPE_CHECKING, Any
 from raftdjango.exceptions import NotReplicable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from contextlib import AbstractContextManager
     from typing import Self
+
+    from raftdjango.backends.sqlite3.tables import TableSpec
 
 PRODUCT_PREFIX = "raftdjango_"
 JOURNAL = "raftdjango_journal"
@@ -92,7 +94,9 @@ _PRAGMAS_THAT_WORK_BY_NAME = frozenset(
 class Guard:
     """The authorizer and what it is told and has found."""
 
-    def __init__(self, captured: Container[str], lock: AbstractContextManager[Any]) -> None:
+    def __init__(
+        self, captured: Mapping[str, TableSpec], lock: AbstractContextManager[Any]
+    ) -> None:
         self._captured = captured
         self._lock = lock
         self._unlocked = 0
@@ -107,6 +111,8 @@ class Guard:
         """Why the last statement was refused."""
         self.created: list[str] = []
         """Tables that the last statement was going to make."""
+        self.may_lack_foreign_keys = True
+        """Whether somebody may have switched foreign keys off since this was set to False."""
         self.observer: Callable[..., None] | None = None
         """Is told of everything that SQLite asks, while it is set."""
 
@@ -155,23 +161,37 @@ class Guard:
         if action in _READS or self._unlocked:
             return sqlite3.SQLITE_OK
         if action in _ROWS:
+            if second == "ROWID" and database == "main":
+                return self._rowid(first or "")
             return self._rows(first or "", database, by)
         if action == sqlite3.SQLITE_SAVEPOINT and self.transaction_open:
             return sqlite3.SQLITE_OK
         if action == sqlite3.SQLITE_PRAGMA:
             return self._pragma((first or "").lower(), second)
         if action in _SCHEMA and self._statements:
-            ours = (first or "").lower().startswith(PRODUCT_PREFIX)
-            if ours and action not in _DERIVED:
-                return self._refuse(f"{first} belongs to raftdjango itself")
-            if action == sqlite3.SQLITE_CREATE_TABLE and not (first or "").startswith("sqlite_"):
-                self.created.append(first or "")
-            return sqlite3.SQLITE_OK
+            return self._schema(action, first or "")
         if action in {sqlite3.SQLITE_TRANSACTION, sqlite3.SQLITE_SAVEPOINT}:
             return self._refuse(
                 f"{first} in SQL would go around replication; use django.db.transaction"
             )
         return self._refuse(_REFUSED.get(action, "this connection may not do that"))
+
+    def _schema(self, action: int, name: str) -> int:
+        if name.lower().startswith(PRODUCT_PREFIX) and action not in _DERIVED:
+            return self._refuse(f"{name} belongs to raftdjango itself")
+        if action == sqlite3.SQLITE_CREATE_TABLE and not name.startswith("sqlite_"):
+            self.created.append(name)
+        return sqlite3.SQLITE_OK
+
+    def _rowid(self, table: str) -> int:
+        """SQLite says ROWID where a table's key is another one, and of a column of that name to update."""
+        spec = self._captured.get(table)
+        if spec is None or "ROWID" in spec.table.columns:
+            return self._rows(table, "main", None)
+        return self._refuse(
+            f'the rowid of "{table}" is not its primary key, and each machine has its own. '
+            "Change the key instead"
+        )
 
     def _rows(self, table: str, database: str | None, by: str | None) -> int:
         if table in _CATALOGUES:
@@ -204,6 +224,8 @@ class Guard:
             if name not in _PRAGMAS_THAT_WORK_BY_NAME:
                 return sqlite3.SQLITE_OK
         elif name in _PRAGMAS_WITH_ARGUMENT:
+            # From the driver's cache, too: executing this pragma has it compiled anew the next time.
+            self.may_lack_foreign_keys |= name == "foreign_keys"
             return sqlite3.SQLITE_OK
         instead = ". ANALYZE is replicated: use it instead" if name == "optimize" else ""
         return self._refuse(f"PRAGMA {name} would change this machine's database alone{instead}")

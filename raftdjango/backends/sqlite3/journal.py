@@ -1,7 +1,8 @@
 """From the journal's rows to a write-set's operations, in the order in which things happened.
 
 Nothing is compacted or reordered: each step was legal in the order captured, and no other order need
-be (unique values that swap places, for one).
+be (unique values that swap places, for one).  What foreign keys do to a row that is just being changed
+is the exception: see `own_actions`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from raftdjango.backends.sqlite3.capture import (
     READ,
     STATEMENT,
 )
+from raftdjango.backends.sqlite3.own_actions import in_order
 from raftdjango.exceptions import NotReplicable
 from raftdjango.writeset import (
     Delete,
@@ -60,7 +62,7 @@ def changes_something(operation: Operation) -> bool:
 
 def _operations(capture: Capture) -> Iterator[Operation]:
     old: Row = ()
-    for number, op, values in capture.entries():
+    for number, op, values in in_order(capture.entries(), capture.specs):
         if op == STATEMENT:
             yield statement_of(values)
             continue

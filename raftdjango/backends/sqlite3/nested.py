@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from raftdjango import writeset
 from raftdjango.backends.sqlite3 import commit
+from raftdjango.backends.sqlite3.block import State
 from raftdjango.backends.sqlite3.classify import Kind
-from raftdjango.backends.sqlite3.speculation import State
 from raftdjango.backends.sqlite3.statements import ATTEMPTS_MAX
 from raftdjango.exceptions import CommitUncertain, TransactionConflict
 

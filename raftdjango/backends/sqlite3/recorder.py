@@ -207,8 +207,7 @@ class Recorder:
         known = _CONVERTERS.issuperset(sqlite3.converters) and connection.text_factory is str
         if known and all(_STORAGE.issuperset(map(type, row)) for row in rows):
             return rows
-        with closing(connection.cursor()) as cursor:
-            cursor.row_factory = None
+        with connection.plain(), closing(connection.cursor()) as cursor:
             found: list[Row] = cursor.execute(storage_sql(sql, columns), parameters).fetchall()
             return found
 

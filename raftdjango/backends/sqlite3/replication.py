@@ -15,11 +15,12 @@ from django.db.backends.utils import strip_quotes
 
 from raftdjango.backends.keys import OutdatedKeys, allocator_of
 from raftdjango.backends.sqlite3 import blind, commit
+from raftdjango.backends.sqlite3.block import State
 from raftdjango.backends.sqlite3.capture import Capture
 from raftdjango.backends.sqlite3.failures import confirm
 from raftdjango.backends.sqlite3.freshness import Freshness
 from raftdjango.backends.sqlite3.nested import Nested
-from raftdjango.backends.sqlite3.speculation import Speculation, State
+from raftdjango.backends.sqlite3.speculation import Speculation
 from raftdjango.backends.sqlite3.statements import Statements
 from raftdjango.backends.sqlite3.write_lock import busy_timeout_s
 from raftdjango.client import connect
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from raftdjango.backends.sqlite3.blind import BlindOperation, InsertShape, Quoted
     from raftdjango.backends.sqlite3.locked import LockedConnection
     from raftdjango.client import NodeClient, Outcome
-    from raftdjango.writeset import Row, Table, Verdict, WriteSet
+    from raftdjango.writeset import Row, Table, WriteSet
 
 SHAPES_MAX = 1_000
 """Kinds of INSERT remembered by a connection."""
@@ -90,7 +91,7 @@ class Replication:
         raw.execute("PRAGMA temp_store = MEMORY")
         self.capture = Capture(raw)
         self.capture.forbid_changes()
-        raw.set_authorizer(self.capture.guard)
+        raw.guard_by(self.capture.guard)
         self.speculation = Speculation(raw, self.capture)
         here = weakref.proxy(self)
         self.speculation.write_lock.find_right_of_way = lambda: here._right_of_way()
@@ -145,8 +146,7 @@ class Replication:
     @property
     def allocator(self) -> KeyAllocator:
         """The process' blocks of auto-increment keys for this alias."""
-        if self._allocator is None:
-            self._allocator = allocator_of(self.wrapper.alias)
+        self._allocator = self._allocator or allocator_of(self.wrapper.alias)
         return self._allocator
 
     @property
@@ -163,23 +163,24 @@ class Replication:
     def in_true_autocommit(self) -> bool:
         """Whether a statement now would be a transaction of its own and may go blind.
 
-        Real autocommit (or what stands for it inside Django's `TestCase`), no execute wrappers,
-        queries not logged, rows not travelling as statements.
+        Real autocommit (or what stands for it inside Django's `TestCase`), foreign keys minded, no
+        execute wrappers, queries not logged, rows not travelling as statements.
         """
         wrapper = self.wrapper
         wrapper.ensure_connection()
         return (
-            not wrapper.execute_wrappers
+            self.in_autocommit()
+            and not wrapper.execute_wrappers
             and not wrapper.needs_rollback
             and not wrapper.queries_logged
             and not self.statements.as_statements
-            and self.in_autocommit()
+            and self.capture.minds_foreign_keys()
         )
 
     def table(self, name: str) -> Table | None:
         """The table as write-sets name it; None if it cannot be replicated by rows.
 
-        In autocommit it may be outdated: `propose_blind` finds out.  The connection must be open.
+        In autocommit it may be outdated: `commit.propose_blind` finds out.  The connection must be open.
         """
         if self.capture.schema_version is None and self.speculation.state is State.IDLE:
             self.capture.pin_schema_version(self.schema_version())
@@ -226,16 +227,6 @@ class Replication:
     def has_changed_schema(self) -> bool:
         """Whether the open transaction has, so that nobody else may know its tables."""
         return self.holds_write_lock() and self.speculation.block.schema_changed
-
-    def propose_blind(self, operations: tuple[BlindOperation, ...]) -> Verdict | None:
-        """Have the applier execute the operations as one entry; the verdict, always an applied one.
-
-        Several only for the rows of one INSERT; `Verdict.rows` has one row for each that returns.
-        Raises `IntegrityError`, `TransactionConflict` and the rest of `raftdjango.exceptions`.
-        None when the schema had moved: nothing was written, and the operations have to be made
-        again for the table as it is now.  Call it in true autocommit only.
-        """
-        return commit.propose_blind(self, operations)
 
     def schema_version(self) -> int:
         """The replicated schema's version as the local database has it."""
@@ -355,9 +346,8 @@ class Replication:
         operation, block = self._blind
         present = self.speculation.block
         only = present.statements == 1 and not present.locked and block == id(present)
-        if not only or self.table(operation.table.name) != operation.table:
-            return None
-        return operation
+        only = only and not present.foreign_keys_off
+        return operation if only and self.table(operation.table.name) == operation.table else None
 
     # -- the client -----------------------------------------------------------------------------
 
@@ -388,7 +378,7 @@ class Replication:
             return outcome
         self.speculation.start_writing()
         try:
-            with self.capture.guard.unlocked():
+            with self.capture.guard.unlocked(), self.speculation.connection.plain():
                 outcome = client.propose_nested(self.speculation.connection, command)
                 return outcome
         finally:
@@ -399,4 +389,5 @@ class Replication:
     def verifiable(self, write_set: WriteSet) -> WriteSet:
         """In the tests' verify mode: with a digest of the tables as they are now."""
         verify = getattr(self.client, "verifiable", None)
-        return verify(self.speculation.connection, write_set) if verify else write_set
+        with self.speculation.connection.plain():
+            return verify(self.speculation.connection, write_set) if verify else write_set

@@ -13,16 +13,14 @@ from __future__ import annotations
 import copy
 import sqlite3
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 from django.db.backends.sqlite3.base import SQLiteCursorWrapper
 
 from raftdjango.backends.sqlite3 import journal
+from raftdjango.backends.sqlite3.block import Block, Left, State
+from raftdjango.backends.sqlite3.differences import what_differs
 from raftdjango.backends.sqlite3.facts import FactsCache
-from raftdjango.backends.sqlite3.failures import Failures
-from raftdjango.backends.sqlite3.reads import ReadMemory
 from raftdjango.backends.sqlite3.write_lock import (
     NOT_SET_UP,
     WriteLock,
@@ -33,44 +31,15 @@ from raftdjango.naming import row_name
 from raftdjango.writeset import Row, ValidatedRead, row_digest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
 
     from raftdjango.backends.sqlite3.capture import Capture
     from raftdjango.backends.sqlite3.locked import LockedConnection
+    from raftdjango.backends.sqlite3.reads import ReadMemory
     from raftdjango.backends.sqlite3.recorder import Recorder
 
+ROWS_AT_ONCE = 1_000
 STATE_SQL = "SELECT schema_version, applied_index FROM main.raftdjango_state"
-
-
-class State(Enum):
-    """How far the local transaction has come."""
-
-    IDLE = "no transaction"
-    READING = "begun, without the write lock"
-    WRITING = "has the write lock"
-
-
-@dataclass(slots=True)
-class Block:
-    """What belongs to one transaction and is forgotten with it."""
-
-    savepoints: list[str] = field(default_factory=list)
-    reads: ReadMemory = field(default_factory=ReadMemory)
-    locked: list[ValidatedRead] = field(default_factory=list)
-    """Rows read with `select_for_update()` before the first write."""
-    schema_version: int = 0
-    applied_index: int = 0
-    foreign_keys_off: bool = False
-    statements: int = 0
-    """Executed in it, savepoints not counted."""
-    schema_changed: bool = False
-    """By statements of its own: others may not know its tables."""
-    renewed: bool = False
-    wrote: bool = False
-    """It may have changed rows, though perhaps undone that: reads are not remembered any more."""
-    raw_inserts: dict[str, int] = field(default_factory=dict)
-    """By table: INSERTs that left the key to SQLite, since its sequence was raised first."""
-    failures: Failures = field(default_factory=Failures)
 
 
 class Speculation:
@@ -153,9 +122,9 @@ class Speculation:
         self._end()
         self.state = state
 
-    def check(self) -> None:
-        """Raise what doomed the block, if anything did."""
-        if self.doomed is not None:
+    def check(self, met: BaseException | None = None) -> None:
+        """Raise what doomed the block, if anything did; but not where `met` did, which says it all."""
+        if self.doomed is not None and (met is None or self.doomed.__cause__ is not met):
             raise copy.copy(self.doomed) from self.doomed
 
     @contextmanager
@@ -173,15 +142,23 @@ class Speculation:
                 self.check()
                 raise
 
-    def check_alive(self) -> None:
+    def check_alive(self, error: sqlite3.Error) -> None:
         """After a failed statement: some errors make SQLite roll back the whole transaction."""
         self.check()
-        if self.state is not State.IDLE and not self.connection.in_transaction:
-            self.doom(
-                TransactionConflict(
-                    "SQLite rolled back the whole transaction after an error in it. Run it again."
-                )
+        if self.state is State.IDLE or self.connection.in_transaction:
+            return
+        if isinstance(error, sqlite3.IntegrityError):
+            conflict = TransactionConflict(
+                f"A constraint failed in this transaction ({error}), and ON CONFLICT ROLLBACK had "
+                "SQLite undo all of it: nothing can follow in it. Nothing was written."
             )
+            conflict.__cause__ = error
+        else:
+            conflict = TransactionConflict(
+                "SQLite rolled back the whole transaction after an error in it. Run it again."
+            )
+        self.doom(conflict)
+        self.check(error)
 
     def _give_way(self) -> None:
         """Called by the watchdog's thread: the applier has waited long enough."""
@@ -189,7 +166,9 @@ class Speculation:
             self.doomed = TransactionConflict(
                 "This transaction held the local database's write lock for too long while entries "
                 "waited to be applied, and was rolled back. Run it again; keep slow work out of it, "
-                "or allow it longer by RAFTDJANGO['LOCK_YIELD_MS']."
+                "or allow it longer by RAFTDJANGO['LOCK_YIELD_MS'].",
+                # What waits is applied in order: this one before all others.
+                log_index=self.block.applied_index + 1,
             )
         while not self.lock.acquire(timeout=0.005):
             self.connection.interrupt()
@@ -211,7 +190,7 @@ class Speculation:
     def renew(self, refresh: Callable[[], object]) -> bool:
         """Go on at the view that `refresh` waits for, if nothing was written yet; is it newer?"""
         with self.undisturbed():
-            seen_at, before = self.block.applied_index, self._data_version()
+            seen_at, before = self.block.applied_index, self._left()
         # Without the lock: what is waited for has to be applied here.
         self._end_keeping_block()
         self.check()
@@ -226,10 +205,10 @@ class Speculation:
         """Have a block that has only read so far go on at the newest view, without the write lock."""
         self._begin_again(immediate=False)
 
-    def _begin_again(self, before: int | None = None, *, immediate: bool = True) -> None:
+    def _begin_again(self, before: Left | None = None, *, immediate: bool = True) -> None:
         """Leave the snapshot for the newest one, and see that the block would have come so far on it."""
         try:
-            before = self._data_version() if before is None else before
+            before = self._left() if before is None else before
             self._move_to_newest(before, immediate=immediate)
         except Exception as error:
             if self.doomed is None:
@@ -238,7 +217,7 @@ class Speculation:
                 self.doom(lost or TransactionConflict(f"The transaction was lost: {error}"))
             raise
 
-    def _move_to_newest(self, before: int, *, immediate: bool) -> None:
+    def _move_to_newest(self, before: Left, *, immediate: bool) -> None:
         block = self.block
         with self.guard.unlocked():
             self.connection.rollback()
@@ -249,19 +228,45 @@ class Speculation:
         else:
             with self.guard.unlocked():
                 self.connection.execute("BEGIN")
-        if self._data_version() != before:
+        if before.defer_foreign_keys:
+            self.connection.execute("PRAGMA defer_foreign_keys = ON")
+        if self._data_version() != before.data_version:
             self._check_locked(block)
-            difference = block.reads.difference(self._read_again)
-            if difference is not None:
-                self._lose(difference)
+            self._check_reads(block.reads)
         with self.guard.unlocked():
             for name in block.savepoints:
                 self.connection.execute(f'SAVEPOINT "{name.replace(chr(34), chr(34) * 2)}"')
 
-    def _read_again(self, sql: str, parameters: Any) -> Iterable[tuple[Any, ...]]:
-        cursor = self.connection.cursor(factory=SQLiteCursorWrapper)
-        rows: Iterable[tuple[Any, ...]] = cursor.execute(sql, parameters)
-        return rows
+    def _read_again(self, sql: str, parameters: Any) -> Iterator[tuple[Any, ...]]:
+        with self.connection.plain():
+            cursor = self.connection.cursor(SQLiteCursorWrapper)
+        cursor.execute(sql, parameters)
+        # With the application's texts, as it was read before.
+        while rows := self.connection.fetch(lambda: cursor.fetchmany(ROWS_AT_ONCE)):
+            yield from rows
+
+    def _check_reads(self, reads: ReadMemory) -> None:
+        if not reads.complete:
+            self._lose(
+                "Other transactions committed meanwhile, and this one had read too much to see "
+                "whether that concerns it. Run it again; atomic_retry takes the lock at its start."
+            )
+        difference = reads.difference(self._read_again)
+        if difference is None:
+            return
+        table, key = what_differs(self.capture, self.facts, difference)
+        name = row_name(table, key)
+        rows = f"Rows of {name}" if table and not key else name or "Rows"
+        self._lose(
+            f"{rows} that the transaction had read {'was' if key else 'were'} changed meanwhile by "
+            "another one. Run it again.",
+            table=table,
+            key=key,
+        )
+
+    def _left(self) -> Left:
+        (deferred,) = self.connection.execute("PRAGMA defer_foreign_keys").fetchone()
+        return Left(self._data_version(), bool(deferred))
 
     def _data_version(self) -> int:
         """Changes when another connection has committed, as seen by the present snapshot."""
@@ -300,15 +305,11 @@ class Speculation:
         except ClusterUnavailable:
             self._end()
             raise
-        if self.foreign_keys_are_off():
+        (foreign_keys,) = self.connection.execute("PRAGMA foreign_keys").fetchone()
+        if not foreign_keys:
             self.block.foreign_keys_off = self.guard.let_pass = True
         self.capture.allow_changes()
         self.write_lock.watch(self._give_way)
-
-    def foreign_keys_are_off(self) -> bool:
-        """Whether the connection was told so, by `disable_constraint_checking()` for one."""
-        (foreign_keys,) = self.connection.execute("PRAGMA foreign_keys").fetchone()
-        return not foreign_keys
 
     def read_state(self) -> None:
         """Which entry the present snapshot is of."""
@@ -372,9 +373,9 @@ class Speculation:
         try:
             with self.lock:
                 self._run_captured(execute)
-        except sqlite3.Error:
+        except sqlite3.Error as error:
             # Not under the lock, for which the watchdog may be waiting.
-            self.check_alive()
+            self.check_alive(error)
             raise
 
     def _run_captured(self, execute: Callable[[], Any]) -> None:

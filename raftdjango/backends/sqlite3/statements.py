@@ -98,9 +98,9 @@ class Statements:
                 self._execute(statement)
             else:
                 recorder.execute(statement, self._execute)
-        except sqlite3.Error:
+        except sqlite3.Error as error:
             # Whatever went wrong after the watchdog had rolled back was caused by that.
-            self.speculation.check()
+            self.speculation.check(error)
             raise
 
     def _execute(self, statement: Statement) -> None:
@@ -164,7 +164,7 @@ class Statements:
             self._speculate(statement)
         except sqlite3.IntegrityError as error:
             speculation.block.wrote = True  # rows of an OR FAIL, perhaps
-            if not self.replication.nested.active:
+            if speculation.doomed is None and not self.replication.nested.active:
                 self._note_failed(statement, error, before)
             raise
         if statement.cursor.rowcount != 0:
@@ -338,9 +338,9 @@ class Statements:
             self.replication.check_keys(speculation.block.schema_version)
             failure = self._speculate_or_fail(statement)
             return commit.collect(self.replication), failure
-        except sqlite3.Error:
+        except sqlite3.Error as error:
             # Looked at before it is forgotten.
-            speculation.check()
+            speculation.check(error)
             raise
         finally:
             speculation.roll_back()

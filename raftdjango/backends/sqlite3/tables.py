@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,8 @@ from raftdjango.writeset import Table
 
 if TYPE_CHECKING:
     import sqlite3
+
+_ACTION = re.compile(r"\bON\s+(UPDATE|DELETE)\b", re.IGNORECASE)
 
 
 def quote(name: str) -> str:
@@ -30,6 +33,8 @@ class TableSpec:
     """As declared, in capitals, in the order of the key."""
     select_sql: str
     """Selects a row by key, in storage classes."""
+    has_actions: bool
+    """Whether actions of its foreign keys may change its rows."""
 
     @property
     def name(self) -> str:
@@ -105,4 +110,5 @@ def _spec(connection: sqlite3.Connection, name: str, sql: str) -> TableSpec:
             quote(name),
             " AND ".join(f"{quote(columns[position])} = ?" for position in key),
         ),
+        has_actions=_ACTION.search(sql) is not None,
     )

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 from rest_framework.authentication import BaseAuthentication, BasicAuthentication
 
 from raftdjango.api.errors import unknown_group
-from raftdjango.node.served import REQUEST_KEY
-from raftdjango.node.signing import SCHEME, SignatureRefused
+from raftdjango.node.http.served import REQUEST_KEY
+from raftdjango.node.peers.signing import SCHEME, SignatureRefused
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
     from rest_framework.request import Request
 
-    from raftdjango.node.served import ServedGroup
-    from raftdjango.node.signing import Envelope
-    from raftdjango.node.transport import Transport
+    from raftdjango.node.http.served import ServedGroup
+    from raftdjango.node.peers.signing import Envelope
+    from raftdjango.node.peers.transport import Transport
 
 SIGNED = f"{SCHEME} "
 

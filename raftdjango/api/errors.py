@@ -14,9 +14,9 @@ from rest_framework import exceptions, status
 from rest_framework.response import Response
 
 from raftcore.errors import Malformed
-from raftdjango.node.forming import PeerRefused
-from raftdjango.node.fragments import FragmentRefused
-from raftdjango.node.signing import SignatureRefused
+from raftdjango.node.forming.decisions import PeerRefused
+from raftdjango.node.peers.fragments import FragmentRefused
+from raftdjango.node.peers.signing import SignatureRefused
 
 logger = logging.getLogger("raftdjango.api")
 

@@ -9,7 +9,7 @@ from google.protobuf.message import DecodeError
 from rest_framework.parsers import BaseParser
 
 from raftcore.errors import Malformed
-from raftdjango.node.peer_pb2 import Batch
+from raftdjango.node.peers.peer_pb2 import Batch
 
 
 class BatchParser(BaseParser):

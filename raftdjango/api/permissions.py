@@ -8,7 +8,7 @@ from rest_framework.exceptions import NotAuthenticated
 from rest_framework.permissions import BasePermission
 
 from raftdjango.api.authentication import NodeIdentity
-from raftdjango.node.served import REQUEST_KEY
+from raftdjango.node.http.served import REQUEST_KEY
 
 if TYPE_CHECKING:
     from rest_framework.request import Request

@@ -1,4 +1,4 @@
-"""What people and scripts are answered in; peers are answered by `raftdjango.node.links`."""
+"""What people and scripts are answered in; peers are answered by `raftdjango.node.peers.links`."""
 
 from __future__ import annotations
 

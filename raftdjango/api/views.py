@@ -27,9 +27,9 @@ from raftdjango.api.negotiation import OneFormat
 from raftdjango.api.parsers import BatchParser, parse
 from raftdjango.api.permissions import IsStaffOrPeer
 from raftdjango.api.renderers import FactsRenderer, TextRenderer
-from raftdjango.node.http_views import Later
-from raftdjango.node.served import REQUEST_KEY
-from raftdjango.node.signing import RESPONSE_HEADER, SCHEME, StaleBoot
+from raftdjango.node.http.served import REQUEST_KEY
+from raftdjango.node.http.views import Later
+from raftdjango.node.peers.signing import RESPONSE_HEADER, SCHEME, StaleBoot
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,9 +39,9 @@ if TYPE_CHECKING:
     from rest_framework.renderers import BaseRenderer
     from rest_framework.request import Request
 
-    from raftdjango.node.served import Server
-    from raftdjango.node.signing import Envelope
-    from raftdjango.node.transport import Transport
+    from raftdjango.node.http.served import Server
+    from raftdjango.node.peers.signing import Envelope
+    from raftdjango.node.peers.transport import Transport
 
 
 class NodeView(APIView):

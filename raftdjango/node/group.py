@@ -14,37 +14,37 @@ from typing import TYPE_CHECKING, Any
 
 from raftcore.messages import AppendEntries
 from raftcore.types import Role
-from raftdjango.node.applier_runner import ApplierRunner
-from raftdjango.node.channel import Channel
-from raftdjango.node.consensus import Consensus, monotonic_ms
+from raftdjango.node.channel.server import Channel
+from raftdjango.node.channel.sessions import WorkerSession
+from raftdjango.node.consensus.applier_runner import ApplierRunner
+from raftdjango.node.consensus.hearsay import Hearsay, tell_members
+from raftdjango.node.consensus.log_writer import LogWriter
+from raftdjango.node.consensus.loop import Consensus, monotonic_ms
+from raftdjango.node.consensus.reads import BarrierReads, IndexReads
 from raftdjango.node.data_dir import with_cluster, write_identity
-from raftdjango.node.formation import Formation
-from raftdjango.node.forwards import Forwards
+from raftdjango.node.forming.driver import Formation
 from raftdjango.node.handing_over import hand_over, until
-from raftdjango.node.hearsay import Hearsay, tell_members
-from raftdjango.node.intake import Intake, Placement, Refused
-from raftdjango.node.leases import Leases
 from raftdjango.node.limits import (
     APPLY_QUEUE_BYTES_MAX,
     DRAIN_S,
     LOG_QUEUE_BYTES_MAX,
 )
-from raftdjango.node.log_writer import LogWriter
-from raftdjango.node.peer_pb2 import ForwardAnswer, MemberFacts, Turn
-from raftdjango.node.peers import Forward
-from raftdjango.node.proposals import SWEEP_S, Proposals, Reason, Refusal
-from raftdjango.node.reads import BarrierReads, IndexReads
-from raftdjango.node.sessions import WorkerSession
+from raftdjango.node.peers.peer_pb2 import ForwardAnswer, MemberFacts, Turn
+from raftdjango.node.peers.port import Forward
 from raftdjango.node.status import group_status, lock_holder, not_ready_reason
-from raftdjango.node.turns import Turns
+from raftdjango.node.writes.forwards import Forwards
+from raftdjango.node.writes.intake import Intake, Placement, Refused
+from raftdjango.node.writes.leases import Leases
+from raftdjango.node.writes.proposals import SWEEP_S, Proposals, Reason, Refusal
+from raftdjango.node.writes.turns import Turns
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from raftcore.effects import RoleChanged
-    from raftdjango.node.applier_runner import AppliedBatch
+    from raftdjango.node.consensus.applier_runner import AppliedBatch
     from raftdjango.node.opening import OpenedGroup
-    from raftdjango.node.peers import PeerItem, PeerTransport, Receiver
+    from raftdjango.node.peers.port import PeerItem, PeerTransport, Receiver
 
 logger = logging.getLogger("raftdjango.node")
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from raftcore.errors import NotLeader, TransferRefused
 from raftcore.types import Role
-from raftdjango.node.consensus import monotonic_ms
+from raftdjango.node.consensus.loop import monotonic_ms
 from raftdjango.node.limits import TRANSFER_S
 
 if TYPE_CHECKING:

@@ -16,12 +16,12 @@ from raftcore.errors import InvariantViolation
 from raftcore.storage.errors import StorageError
 from raftcore.storage.wal import WriteAheadLog
 from raftdjango.applier import Applier, EnvironmentFault, open_database
-from raftdjango.node.consensus import monotonic_ms
+from raftdjango.node.consensus.loop import monotonic_ms
 from raftdjango.node.data_dir import check_socket_path, open_identity
 from raftdjango.node.database import check_file, check_state, read_members
 from raftdjango.node.errors import StartRefused
-from raftdjango.node.forming import Forming
-from raftdjango.right_of_way import RightOfWay
+from raftdjango.node.forming.decisions import Forming
+from raftdjango.right_of_way.lock_file import RightOfWay
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

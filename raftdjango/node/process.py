@@ -13,19 +13,19 @@ from typing import TYPE_CHECKING, Any, cast
 from raftdjango.node.data_dir import DataDirLock
 from raftdjango.node.errors import StartRefused
 from raftdjango.node.group import Group
-from raftdjango.node.http import HttpServer
+from raftdjango.node.http.server import HttpServer
 from raftdjango.node.opening import check_before_writing, open_group
+from raftdjango.node.peers.transport import Transport
 from raftdjango.node.registry import set_running
-from raftdjango.node.transport import Transport
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from raftdjango.conf import Settings
+    from raftdjango.node.http.served import ServedNode
     from raftdjango.node.opening import OpenedGroup
-    from raftdjango.node.peers import PeerTransport, Receiver
-    from raftdjango.node.served import ServedNode
+    from raftdjango.node.peers.port import PeerTransport, Receiver
 
     TransportOf = Callable[[OpenedGroup, Receiver], PeerTransport]
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from raftdjango.holders import foreign_holder
-from raftdjango.node.consensus import monotonic_ms
+from raftdjango.node.consensus.loop import monotonic_ms
 from raftdjango.node.limits import DISK_STALL_S
+from raftdjango.right_of_way.holders import foreign_holder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from raftcore import Status
     from raftdjango.node.group import Group
     from raftdjango.node.opening import OpenedGroup
-    from raftdjango.node.peer_pb2 import MemberFact, MemberFacts
+    from raftdjango.node.peers.peer_pb2 import MemberFact, MemberFacts
 
 
 def member_facts(

@@ -27,7 +27,7 @@ from raftdjango.applier import (
     stored_outcome,
 )
 from raftdjango.applier.winners import Winners
-from raftdjango.backends.sqlite3.tables import quote
+from raftdjango.backends.sqlite3.capture.tables import quote
 from raftdjango.client import Outcome
 from raftdjango.client.local_database import local_outcome
 from raftdjango.exceptions import ClusterUnavailable

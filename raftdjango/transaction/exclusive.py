@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import AbstractContextManager, nullcontext
 from typing import TYPE_CHECKING
 
-from raftdjango.backends.sqlite3.turn import exclusive_turn, turn_s
+from raftdjango.backends.sqlite3.transactions.turn import exclusive_turn, turn_s
 
 if TYPE_CHECKING:
     from django.db.backends.base.base import BaseDatabaseWrapper

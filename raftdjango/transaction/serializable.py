@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 from asgiref.sync import iscoroutinefunction
 from django.db import DEFAULT_DB_ALIAS, NotSupportedError, connections, transaction
 
-from raftdjango.backends.sqlite3.recorder import Recorder
+from raftdjango.backends.sqlite3.reads.recorder import Recorder
 
 if TYPE_CHECKING:
     from collections.abc import Callable

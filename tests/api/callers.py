@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import requests
 
 from raftcore.messages import Heartbeat
-from raftdjango.node.batches import encode_batch
-from raftdjango.node.signing import Signer, Standing
-from raftdjango.node.transport import messages_path
+from raftdjango.node.peers.batches import encode_batch
+from raftdjango.node.peers.signing import Signer, Standing
+from raftdjango.node.peers.transport import messages_path
 from tests.api.nodes import GROUP, SECRET, Node, make_node
 
 if TYPE_CHECKING:

@@ -8,15 +8,15 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from raftdjango.conf import Settings
-from raftdjango.node.forming import Forming
-from raftdjango.node.http import HttpServer
-from raftdjango.node.transport import Transport
+from raftdjango.node.forming.decisions import Forming
+from raftdjango.node.http.server import HttpServer
+from raftdjango.node.peers.transport import Transport
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
     from pathlib import Path
 
-    from raftdjango.node.peers import PeerItem
+    from raftdjango.node.peers.port import PeerItem
 
 GROUP = "default"
 SECRET = "correct horse"

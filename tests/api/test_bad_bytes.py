@@ -10,9 +10,9 @@ from typing import Any
 
 import requests
 
-from raftdjango.node.batches import encode_batch
-from raftdjango.node.http_request import BODY_BYTES_MAX
-from raftdjango.node.peer_pb2 import Batch, Fragment
+from raftdjango.node.http.request import BODY_BYTES_MAX
+from raftdjango.node.peers.batches import encode_batch
+from raftdjango.node.peers.peer_pb2 import Batch, Fragment
 from tests.api.callers import HEARTBEAT, PATH, PROTOBUF, Caller, refusal, still_serves, with_node
 from tests.api.nodes import Node
 
@@ -122,7 +122,7 @@ class TestBadBytes:
         with_node(scenario)
 
     def test_a_head_that_never_comes(self, monkeypatch: Any) -> None:
-        monkeypatch.setattr("raftdjango.node.http_protocol.HEAD_S", 0.05)
+        monkeypatch.setattr("raftdjango.node.http.protocol.HEAD_S", 0.05)
 
         def scenario(n2: Node, n1: Caller) -> None:
             with socket.create_connection(n2.server.address, 10) as sock:

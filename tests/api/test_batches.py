@@ -7,15 +7,15 @@ import pytest
 from raftcore.errors import Malformed
 from raftcore.messages import AppendEntries, Heartbeat
 from raftcore.types import Entry, EntryKind
-from raftdjango.node.batches import (
+from raftdjango.node.peers.batches import (
     HEAD_BYTES,
     decode_batch,
     decode_large,
     encode_batch,
     encode_large,
 )
-from raftdjango.node.peer_pb2 import Batch, ForwardAnswer, MemberFacts
-from raftdjango.node.peers import Forward
+from raftdjango.node.peers.peer_pb2 import Batch, ForwardAnswer, MemberFacts
+from raftdjango.node.peers.port import Forward
 from raftdjango.node.rope import Rope
 
 

@@ -9,11 +9,11 @@ from collections.abc import Callable
 
 import pytest
 
-from raftdjango.node import bulk as bulk_module
-from raftdjango.node.bulk import FAILURES_MAX, Bulk
-from raftdjango.node.calls import Peer
-from raftdjango.node.peers import Forward
-from raftdjango.node.signing import Signer, Standing
+from raftdjango.node.peers import bulk as bulk_module
+from raftdjango.node.peers.bulk import FAILURES_MAX, Bulk
+from raftdjango.node.peers.calls import Peer
+from raftdjango.node.peers.port import Forward
+from raftdjango.node.peers.signing import Signer, Standing
 from tests.api.nodes import make_node, running, until
 
 LARGE = Forward(b"id", b"x" * 3_000_000)

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import requests
 
-from raftdjango.node.batches import encode_batch
 from raftdjango.node.errors import StartRefused
-from raftdjango.node.http import HttpServer, bind
-from raftdjango.node.signing import Standing
-from raftdjango.node.transport import messages_path
+from raftdjango.node.http.server import HttpServer, bind
+from raftdjango.node.peers.batches import encode_batch
+from raftdjango.node.peers.signing import Standing
+from raftdjango.node.peers.transport import messages_path
 from tests.api.callers import HEARTBEAT, PATH, PROTOBUF, Caller, refusal, still_serves, with_node
 from tests.api.nodes import Node, make_node, running, until
 

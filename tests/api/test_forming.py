@@ -16,7 +16,7 @@ from raftcore.messages import (
     RequestVoteResponse,
     TimeoutNow,
 )
-from raftdjango.node.forming import Forming, PeerRefused, forming_digest, sorted_nodes
+from raftdjango.node.forming.decisions import Forming, PeerRefused, forming_digest, sorted_nodes
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from raftdjango.node.fragments import (
+from raftdjango.node.peers.fragments import (
     FRAGMENT_BYTES,
     PARTIAL_MAX,
     FragmentRefused,
@@ -13,7 +13,7 @@ from raftdjango.node.fragments import (
     Partials,
     digest_of,
 )
-from raftdjango.node.peer_pb2 import Fragment
+from raftdjango.node.peers.peer_pb2 import Fragment
 from raftdjango.node.rope import Rope
 
 BATCH = os.urandom(3 * FRAGMENT_BYTES + 17)

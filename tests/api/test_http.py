@@ -12,9 +12,11 @@ import pytest
 
 from raftcore.messages import AppendEntries
 from raftcore.types import Entry, EntryKind
-from raftdjango.node import http_protocol, http_views, links
-from raftdjango.node.batches import encode_batch
-from raftdjango.node.http_request import BODY_BYTES_MAX, Answer
+from raftdjango.node.http import protocol as http_protocol
+from raftdjango.node.http import views as http_views
+from raftdjango.node.http.request import BODY_BYTES_MAX, Answer
+from raftdjango.node.peers import links
+from raftdjango.node.peers.batches import encode_batch
 from tests.api.callers import HEARTBEAT
 from tests.api.connections import GONE, LIVE, READY, Client, signed, with_node
 from tests.api.nodes import Node, until
@@ -300,7 +302,7 @@ class TestEnds:
         with_node(scenario)
 
     def test_a_stop_does_not_wait_for_ever(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr("raftdjango.node.http.STOP_S", 0.05)
+        monkeypatch.setattr("raftdjango.node.http.server.STOP_S", 0.05)
 
         async def scenario(node: Node) -> None:
             client = await Client.to(node)

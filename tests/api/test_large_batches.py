@@ -13,13 +13,13 @@ import requests
 from raftcore.errors import Malformed
 from raftcore.messages import AppendEntries, Heartbeat
 from raftcore.types import Entry, EntryKind
-from raftdjango.node import transport as transport_module
-from raftdjango.node.batches import encode_large
-from raftdjango.node.fragments import PARTIAL_MAX, Outgoing
-from raftdjango.node.peer_pb2 import Batch
-from raftdjango.node.peers import Forward
+from raftdjango.node.peers import transport as transport_module
+from raftdjango.node.peers.batches import encode_large
+from raftdjango.node.peers.fragments import PARTIAL_MAX, Outgoing
+from raftdjango.node.peers.peer_pb2 import Batch
+from raftdjango.node.peers.port import Forward
+from raftdjango.node.peers.signing import RESPONSE_HEADER
 from raftdjango.node.rope import Rope
-from raftdjango.node.signing import RESPONSE_HEADER
 from tests.api.callers import Caller, refusal, still_serves, with_node
 from tests.api.nodes import Node, make_node, running, until
 

@@ -9,13 +9,13 @@ from raftcore.codec import decode_message
 from raftcore.messages import AppendEntries, AppendEntriesResponse, Heartbeat
 from raftcore.types import Entry, EntryKind
 from raftdjango.conf import Settings
-from raftdjango.node import links
-from raftdjango.node.batches import decode_batch, make_batch
-from raftdjango.node.calls import Peer
-from raftdjango.node.links import Link
-from raftdjango.node.peer_pb2 import ForwardAnswer, MemberFact, MemberFacts
-from raftdjango.node.peers import Forward
-from raftdjango.node.signing import Signer
+from raftdjango.node.peers import links
+from raftdjango.node.peers.batches import decode_batch, make_batch
+from raftdjango.node.peers.calls import Peer
+from raftdjango.node.peers.links import Link
+from raftdjango.node.peers.peer_pb2 import ForwardAnswer, MemberFact, MemberFacts
+from raftdjango.node.peers.port import Forward
+from raftdjango.node.peers.signing import Signer
 
 if TYPE_CHECKING:
     from collections.abc import Callable

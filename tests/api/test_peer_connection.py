@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 import uvloop
 
-from raftdjango.node import peer_connection
-from raftdjango.node.peer_connection import PeerAnswer, PeerConnection, _Wire
+from raftdjango.node.peers import connection as peer_connection
+from raftdjango.node.peers.connection import PeerAnswer, PeerConnection, _Wire
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

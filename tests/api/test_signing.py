@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from raftdjango.node.signing import (
+from raftdjango.node.peers.signing import (
     BOOTS_MAX,
     WINDOW,
     ReplayWindow,

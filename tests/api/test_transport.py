@@ -15,7 +15,7 @@ from raftcore.messages import (
     RequestVoteResponse,
 )
 from raftcore.types import Entry, EntryKind
-from raftdjango.node.peer_pb2 import MemberFacts
+from raftdjango.node.peers.peer_pb2 import MemberFacts
 from tests.api.nodes import make_node, running, until
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.db import connection, connections
 
-from raftdjango.backends.sqlite3 import commit
 from raftdjango.backends.sqlite3.replication import Replication
+from raftdjango.backends.sqlite3.transactions import commit
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

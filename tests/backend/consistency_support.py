@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.db import connection
 
-from raftdjango.backends.sqlite3 import commit, freshness
+from raftdjango.backends.sqlite3.reads import freshness
+from raftdjango.backends.sqlite3.transactions import commit
 from raftdjango.consistency import scopes
 from raftdjango.exceptions import ClusterUnavailable
 from tests.backend.helpers import elsewhere

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.db import IntegrityError, connection, transaction
 
-from raftdjango.backends.sqlite3 import recorder
+from raftdjango.backends.sqlite3.reads import recorder
 from raftdjango.exceptions import ClusterUnavailable
 from raftdjango.testing.consensus import Consensus
 from raftdjango.transaction import serializable

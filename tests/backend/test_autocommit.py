@@ -10,7 +10,7 @@ from django.db import IntegrityError, OperationalError, connection, transaction
 from django.db.models import F
 from django.test import TestCase, TransactionTestCase
 
-from raftdjango.backends.sqlite3 import statements
+from raftdjango.backends.sqlite3.statements import execution as statements
 from raftdjango.client import Outcome
 from raftdjango.exceptions import (
     ClusterUnavailable,

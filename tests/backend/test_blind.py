@@ -16,8 +16,8 @@ from django.test.utils import CaptureQueriesContext
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from raftdjango.backends.sqlite3 import blind
 from raftdjango.backends.sqlite3.compiler import as_driver_returns
+from raftdjango.backends.sqlite3.statements import blind
 from raftdjango.writeset import Table
 from tests.backend.blind_models import (
     Colour,

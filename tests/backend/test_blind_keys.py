@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.db import IntegrityError, connection, connections, transaction
 
-from raftdjango.backends.sqlite3.key_source import table_inserted_without
+from raftdjango.backends.sqlite3.statements.key_source import table_inserted_without
 from raftdjango.conf import get_settings
 from raftdjango.exceptions import ClusterUnavailable
 from tests.backend.blind_models import (

@@ -9,7 +9,7 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 from django.test import TransactionTestCase
 
-from raftdjango.backends.sqlite3.speculation import State
+from raftdjango.backends.sqlite3.transactions.speculation import State
 from raftdjango.exceptions import TransactionConflict
 from tests.backend.block_support import (
     change_elsewhere,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from django.db import IntegrityError, connection, transaction
 
-from raftdjango.backends.sqlite3 import failures
+from raftdjango.backends.sqlite3.transactions import failures
 from raftdjango.exceptions import TransactionConflict
 from tests.backend.block_support import (
     INSERT,

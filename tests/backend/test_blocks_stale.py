@@ -8,7 +8,7 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 from django.test import TestCase, TransactionTestCase
 
-from raftdjango.backends.sqlite3 import failures
+from raftdjango.backends.sqlite3.transactions import failures
 from raftdjango.exceptions import ClusterUnavailable, TransactionConflict
 from tests.backend.block_support import (
     INSERT,

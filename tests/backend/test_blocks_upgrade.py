@@ -9,8 +9,8 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 from django.test import TransactionTestCase
 
-from raftdjango.backends.sqlite3 import reads
-from raftdjango.backends.sqlite3.speculation import State
+from raftdjango.backends.sqlite3.reads import repeated as reads
+from raftdjango.backends.sqlite3.transactions.speculation import State
 from raftdjango.exceptions import ConstraintConflict, TransactionConflict
 from tests.backend.block_support import (
     change_elsewhere,

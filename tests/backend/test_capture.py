@@ -11,9 +11,9 @@ from django.db import connection, models, transaction
 from django.db.models import F
 from django.test import TransactionTestCase
 
-from raftdjango.backends.sqlite3 import journal
-from raftdjango.backends.sqlite3.capture import KEPT_TABLES_MAX, WIDTH_MIN
-from raftdjango.backends.sqlite3.journal import same
+from raftdjango.backends.sqlite3.capture import journal
+from raftdjango.backends.sqlite3.capture.journal import same
+from raftdjango.backends.sqlite3.capture.triggers import KEPT_TABLES_MAX, WIDTH_MIN
 from raftdjango.writeset import Delete, Insert, Table, Update, Value
 from tests.backend.helpers import elsewhere, entries, kinds, only, raw
 from tests.backend.models import Account, Booking, Reading, Tag

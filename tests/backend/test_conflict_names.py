@@ -10,7 +10,7 @@ from django.db.models import F
 from django.test import TransactionTestCase
 
 from raftdjango.applier.winners import ENTRIES_MAX, Winners
-from raftdjango.backends.sqlite3 import commit
+from raftdjango.backends.sqlite3.transactions import commit
 from raftdjango.exceptions import ConstraintConflict, TransactionConflict
 from raftdjango.naming import model_label, row_name
 from raftdjango.writeset import (

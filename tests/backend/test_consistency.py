@@ -10,7 +10,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connection, transaction
 from django.test import override_settings
 
-from raftdjango.backends.sqlite3 import commit
+from raftdjango.backends.sqlite3.transactions import commit
 from raftdjango.consistency import at_least, bounded, last_write, linearizable, local
 from raftdjango.consistency.recording import recording
 from raftdjango.consistency.scopes import in_force

@@ -7,8 +7,8 @@ from django.db import connection, transaction
 from django.db.transaction import TransactionManagementError
 from django.test import override_settings
 
-from raftdjango.backends.sqlite3 import reads
-from raftdjango.backends.sqlite3.speculation import State
+from raftdjango.backends.sqlite3.reads import repeated as reads
+from raftdjango.backends.sqlite3.transactions.speculation import State
 from raftdjango.consistency import at_least, bounded, linearizable, local
 from raftdjango.exceptions import ClusterUnavailable, TransactionConflict
 from tests.backend.consistency_support import Clock, Node, balance, clock, node

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from django.db import connection, transaction
 
-from raftdjango.backends.sqlite3 import freshness
+from raftdjango.backends.sqlite3.reads import freshness
 from raftdjango.consistency import at_least, bounded, linearizable
 from raftdjango.exceptions import ClusterUnavailable
 from tests.backend.consistency_support import Clock, Node, balance, clock, node

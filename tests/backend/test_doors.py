@@ -17,7 +17,7 @@ from tests.backend.models import Account, Reading
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from raftdjango.backends.sqlite3.locked import LockedConnection
+    from raftdjango.backends.sqlite3.transactions.locked import LockedConnection
 
 INSERT = "INSERT INTO backend_account (name, balance) VALUES ('ada', 0)"
 

@@ -12,8 +12,9 @@ from django.db import connection, connections, transaction
 from django.db.models import F
 from django.test import TestCase, TransactionTestCase
 
-from raftdjango.backends.sqlite3 import commit, statements
-from raftdjango.backends.sqlite3.speculation import State
+from raftdjango.backends.sqlite3.statements import execution as statements
+from raftdjango.backends.sqlite3.transactions import commit
+from raftdjango.backends.sqlite3.transactions.speculation import State
 from raftdjango.exceptions import NotReplicable, TransactionConflict, TransactionTooLarge
 from raftdjango.testing import consensus as consensus_module
 from raftdjango.testing.consensus import Consensus, InProcessClient

@@ -8,8 +8,8 @@ import pytest
 from django.db import DatabaseError, connection, transaction
 from django.test import TransactionTestCase
 
-from raftdjango.backends.sqlite3 import statements
-from raftdjango.backends.sqlite3.classify import Kind
+from raftdjango.backends.sqlite3.statements import execution as statements
+from raftdjango.backends.sqlite3.statements.classify import Kind
 from raftdjango.exceptions import NotReplicable
 from tests.backend.helpers import elsewhere, entries, raw
 from tests.backend.models import Account

@@ -17,10 +17,10 @@ from django.db import connection, migrations, transaction
 from django.db.models.signals import post_migrate, pre_migrate
 from django.test import TestCase, TransactionTestCase
 
-from raftdjango.backends.sqlite3 import migration_lock
-from raftdjango.backends.sqlite3.migration_lock import HeldLock
+from raftdjango.backends.sqlite3.transactions import migration_lock
+from raftdjango.backends.sqlite3.transactions.migration_lock import HeldLock
 from raftdjango.exceptions import ClusterUnavailable, MigrationLockLost, TransactionConflict
-from raftdjango.right_of_way import RightOfWay
+from raftdjango.right_of_way.lock_file import RightOfWay
 from raftdjango.writeset import Statement, WriteSet, decode_command
 from tests.backend.helpers import elsewhere, raw, together
 from tests.backend.models import Tag

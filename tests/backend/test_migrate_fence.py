@@ -13,8 +13,8 @@ from django.core.management import CommandError, call_command
 from django.db import connection, migrations, transaction
 from django.test import TransactionTestCase
 
-from raftdjango.backends.sqlite3 import migration_lock
-from raftdjango.backends.sqlite3.migration_lock import HeldLock
+from raftdjango.backends.sqlite3.transactions import migration_lock
+from raftdjango.backends.sqlite3.transactions.migration_lock import HeldLock
 from raftdjango.exceptions import MigrationLockLost
 from raftdjango.writeset import MigrationLock, WriteSet, decode_command
 from tests.backend.helpers import elsewhere, raw

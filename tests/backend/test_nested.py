@@ -162,7 +162,7 @@ class TestVerifyMode(TestCase):
     def test_a_lost_change_fails(self) -> None:
         """What capture misses is found by the applier."""
         from raftdjango.applier import VerificationFailed
-        from raftdjango.backends.sqlite3 import journal
+        from raftdjango.backends.sqlite3.capture import journal
 
         with pytest.MonkeyPatch.context() as patch:
             original = journal._operations

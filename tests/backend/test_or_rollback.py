@@ -6,7 +6,7 @@ import pytest
 from django.db import IntegrityError, transaction
 from django.test import TransactionTestCase
 
-from raftdjango.backends.sqlite3 import statements
+from raftdjango.backends.sqlite3.statements import execution as statements
 from raftdjango.exceptions import TransactionConflict
 from tests.backend.helpers import elsewhere, entries, raw
 from tests.backend.models import Account

@@ -11,7 +11,7 @@ import pytest
 from django.db import IntegrityError, connection, transaction
 from django.test import TestCase, TransactionTestCase
 
-from raftdjango.backends.sqlite3 import statements
+from raftdjango.backends.sqlite3.statements import execution as statements
 from tests.backend.block_support import refreshing
 from tests.backend.helpers import elsewhere, entries, kinds, raw
 

@@ -11,7 +11,7 @@ from django.db.models import F, Sum
 from django.test import TransactionTestCase
 
 from raftdjango.exceptions import TransactionConflict
-from raftdjango.right_of_way import RightOfWay
+from raftdjango.right_of_way.lock_file import RightOfWay
 from raftdjango.transaction import atomic_retry
 from tests.backend.helpers import elsewhere, together
 from tests.backend.models import Account, Booking, Tag

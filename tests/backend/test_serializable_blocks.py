@@ -8,7 +8,9 @@ import pytest
 from django.db import connection, connections, transaction
 from django.db.models import Exists, F, OuterRef
 
-from raftdjango.backends.sqlite3 import chunks, facts, recorder
+from raftdjango.backends.sqlite3 import chunks
+from raftdjango.backends.sqlite3.reads import recorder
+from raftdjango.backends.sqlite3.statements import facts
 from raftdjango.exceptions import TransactionConflict
 from raftdjango.transaction import serializable
 from raftdjango.writeset import Reads

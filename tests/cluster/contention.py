@@ -8,7 +8,7 @@ from typing import Any
 
 from django.db.models import F
 
-from raftdjango.backends.sqlite3 import statements
+from raftdjango.backends.sqlite3.statements import execution as statements
 from raftdjango.exceptions import TransactionConflict
 from raftdjango.transaction import atomic_retry
 from tests.cluster.project.models import Account, Item

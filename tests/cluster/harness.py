@@ -20,7 +20,7 @@ from typing import Any
 
 from django.db import OperationalError
 
-from raftdjango.backends.sqlite3.tables import quote
+from raftdjango.backends.sqlite3.capture.tables import quote
 from raftdjango.client.socket import SocketClient
 from raftdjango.conf import Settings
 

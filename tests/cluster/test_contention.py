@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from raftdjango.backends.sqlite3.statements import EXCLUSIVE_AFTER
+from raftdjango.backends.sqlite3.statements.execution import EXCLUSIVE_AFTER
 from tests.cluster.harness import Cluster, Worker, WorkerError, wait_until
 
 LONG_S = 0.4

@@ -7,9 +7,9 @@ from collections.abc import Iterable
 from typing import Any
 
 from raftdjango.applier import Applied
-from raftdjango.node.applier_runner import AppliedBatch
-from raftdjango.node.intake import Placement, Refused
-from raftdjango.node.proposals import Proposals
+from raftdjango.node.consensus.applier_runner import AppliedBatch
+from raftdjango.node.writes.intake import Placement, Refused
+from raftdjango.node.writes.proposals import Proposals
 from raftdjango.writeset import Verdict, VerdictKind
 
 

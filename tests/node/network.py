@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from raftdjango.node.opening import OpenedGroup
-    from raftdjango.node.peers import PeerItem, Receiver
+    from raftdjango.node.peers.port import PeerItem, Receiver
 
 
 class MemoryNetwork:

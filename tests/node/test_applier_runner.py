@@ -10,7 +10,7 @@ import pytest
 
 from raftcore.types import Entry, EntryKind
 from raftdjango.applier import Applied, AppliedState, EnvironmentFault, Locked
-from raftdjango.node.applier_runner import ApplierRunner
+from raftdjango.node.consensus.applier_runner import ApplierRunner
 from raftdjango.node.limits import (
     APPLY_BATCH_BYTES_MAX,
     APPLY_BATCH_ENTRIES_MAX,

@@ -11,7 +11,7 @@ from typing import Self
 import pytest
 
 from raftdjango.client import channel_pb2
-from raftdjango.node import channel as channel_module
+from raftdjango.node.channel import server as channel_module
 from raftdjango.writeset import Barrier, VerdictKind, entry_pb2
 from tests.node.nodes import (
     GROUP,

@@ -10,8 +10,8 @@ from raftcore.effects import Apply, Persist, RoleChanged, Send
 from raftcore.errors import InvariantViolation
 from raftcore.storage import MemoryLog
 from raftcore.types import Entry, EntryKind, Role
-from raftdjango.node.consensus import Consensus
-from raftdjango.node.log_writer import LogWriter
+from raftdjango.node.consensus.log_writer import LogWriter
+from raftdjango.node.consensus.loop import Consensus
 
 
 class Core:

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from raftcore.types import Role
-from raftdjango.node import forwards as forwards_module
-from raftdjango.node import turn_queue, turns
-from raftdjango.node.forwards import Forwards
-from raftdjango.node.intake import Placement, Refused
-from raftdjango.node.peer_pb2 import ForwardAnswer, Turn
-from raftdjango.node.peers import Forward
-from raftdjango.node.proposals import Reason, Refusal
-from raftdjango.node.turns import Turns
+from raftdjango.node.peers.peer_pb2 import ForwardAnswer, Turn
+from raftdjango.node.peers.port import Forward
+from raftdjango.node.writes import forwards as forwards_module
+from raftdjango.node.writes import turn_queue, turns
+from raftdjango.node.writes.forwards import Forwards
+from raftdjango.node.writes.intake import Placement, Refused
+from raftdjango.node.writes.proposals import Reason, Refusal
+from raftdjango.node.writes.turns import Turns
 from raftdjango.writeset import (
     Barrier,
     BlindDelete,

@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 import pytest
 
 from raftdjango.applier import Applied
-from raftdjango.right_of_way import RightOfWay
+from raftdjango.right_of_way.lock_file import RightOfWay
 from raftdjango.writeset import Verdict, VerdictKind
 from tests.node.ground import Ground
 from tests.node.nodes import GROUP, PATIENCE_S, Cluster, command, insert, make_table, wait_until

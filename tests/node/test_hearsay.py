@@ -6,8 +6,8 @@ from dataclasses import replace
 
 from raftcore import Role, Status
 from raftcore.status import MemberStatus
-from raftdjango.node.hearsay import Hearsay, facts_of, tell_members
-from raftdjango.node.peer_pb2 import MemberFacts
+from raftdjango.node.consensus.hearsay import Hearsay, facts_of, tell_members
+from raftdjango.node.peers.peer_pb2 import MemberFacts
 from raftdjango.node.status import member_facts
 
 LEADER = Status(

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from raftcore import NotLeader, ProposalRefused
-from raftdjango.node import intake as module
-from raftdjango.node.intake import Intake, Refused
+from raftdjango.node.writes import intake as module
+from raftdjango.node.writes.intake import Intake, Refused
 
 
 class Core:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from raftdjango.applier import Applied
-from raftdjango.node.leases import Leases
 from raftdjango.node.limits import KEY_BLOCK_COUNT_MAX, KEY_LEASE_COUNT_MIN
-from raftdjango.node.proposals import Reason, Refusal
+from raftdjango.node.writes.leases import Leases
+from raftdjango.node.writes.proposals import Reason, Refusal
 from raftdjango.writeset import Verdict, VerdictKind, decode_command
 
 

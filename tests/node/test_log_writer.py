@@ -11,8 +11,8 @@ import pytest
 from raftcore.effects import Persist
 from raftcore.storage import LogFailed, MemoryLog
 from raftcore.types import Entry, EntryKind, HardState
+from raftdjango.node.consensus.log_writer import LogWriter
 from raftdjango.node.limits import LOG_HERE_BYTES_MAX, LOG_HERE_ENTRIES_MAX, LOG_HERE_S
-from raftdjango.node.log_writer import LogWriter
 from tests.node.loops import Clock, Loop
 from tests.node.nodes import PATIENCE_S, wait_until
 

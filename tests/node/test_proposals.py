@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from raftdjango.applier import Applied
-from raftdjango.node import proposals as module
-from raftdjango.node.intake import Refused
-from raftdjango.node.proposals import Reason, Refusal
+from raftdjango.node.writes import proposals as module
+from raftdjango.node.writes.intake import Refused
+from raftdjango.node.writes.proposals import Reason, Refusal
 from tests.node.ground import Ground
 
 

@@ -11,13 +11,13 @@ import pytest
 from raftcore.effects import ReadReady, ReadRefused
 from raftcore.messages import ReadIndex, ReadIndexResponse
 from raftdjango.exceptions import ClusterUnavailable
-from raftdjango.node.batches import decode_batch, decode_large, encode_batch, encode_large
+from raftdjango.node.consensus.reads import DEAF_S, IndexReads
 from raftdjango.node.limits import REFRESHES_MAX
-from raftdjango.node.links import CONTROL
-from raftdjango.node.peer_pb2 import Batch
-from raftdjango.node.proposals import Reason, Refusal
-from raftdjango.node.reads import DEAF_S, IndexReads
+from raftdjango.node.peers.batches import decode_batch, decode_large, encode_batch, encode_large
+from raftdjango.node.peers.links import CONTROL
+from raftdjango.node.peers.peer_pb2 import Batch
 from raftdjango.node.rope import Rope
+from raftdjango.node.writes.proposals import Reason, Refusal
 from tests.node.nodes import GROUP, PATIENCE_S, Cluster, make_table, wait_until
 from tests.node.test_cluster import followers, write
 

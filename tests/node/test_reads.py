@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from raftdjango.applier import Applied
-from raftdjango.node.proposals import Reason, Refusal
-from raftdjango.node.reads import BarrierReads
+from raftdjango.node.consensus.reads import BarrierReads
+from raftdjango.node.writes.proposals import Reason, Refusal
 from raftdjango.writeset import Barrier, Verdict, VerdictKind, decode_command
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from raftdjango.client import Outcome, proposal_ids
 from raftdjango.client.socket import SocketClient
-from raftdjango.node import turn_queue
+from raftdjango.node.writes import turn_queue
 from raftdjango.writeset import Command, encode_command
 from tests.node.nodes import GROUP, PATIENCE_S, Cluster, command, insert, make_table, wait_until
 

@@ -9,7 +9,7 @@ from django.test import override_settings
 
 from raftdjango.checks.settings import check_settings
 from raftdjango.consistency.scopes import in_force
-from raftdjango.node import http_views
+from raftdjango.node.http import views as http_views
 
 
 def found(value: Any) -> list[str]:

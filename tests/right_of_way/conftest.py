@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from raftdjango.right_of_way import RightOfWay
+from raftdjango.right_of_way.lock_file import RightOfWay
 from tests.right_of_way.processes import Process, Start
 
 

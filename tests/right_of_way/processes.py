@@ -27,7 +27,7 @@ class Process:
         prelude = f"""
             import os, sys
             from pathlib import Path
-            from raftdjango.right_of_way import RightOfWay
+            from raftdjango.right_of_way.lock_file import RightOfWay
             right = RightOfWay.open(Path({str(folder)!r}), lock_yield_ms=50)
             def say(word):
                 os.write(1, (str(word) + chr(10)).encode())  # whole lines, whoever else writes

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from raftdjango.holders import foreign_holder
-from raftdjango.right_of_way import RightOfWay
+from raftdjango.right_of_way.holders import foreign_holder
+from raftdjango.right_of_way.lock_file import RightOfWay
 from tests.right_of_way.processes import HOLD, Start, wait_until
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from raftdjango.line import ABSENT_NS, GONE_NS, PAUSE_S_MAX, PAUSE_S_MIN, Line, Wait
+from raftdjango.right_of_way.line import ABSENT_NS, GONE_NS, PAUSE_S_MAX, PAUSE_S_MIN, Line, Wait
 
 SECOND = 10**9
 

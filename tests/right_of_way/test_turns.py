@@ -7,8 +7,8 @@ import threading
 
 import pytest
 
-from raftdjango import line
-from raftdjango.right_of_way import RightOfWay
+from raftdjango.right_of_way import line
+from raftdjango.right_of_way.lock_file import RightOfWay
 from tests.right_of_way.processes import DEADLINE_S, WANT, Process, Start, wait_until
 
 
@@ -89,7 +89,7 @@ def test_a_file_that_was_wiped_is_opened_anew(right: RightOfWay) -> None:
 # -- in line ---------------------------------------------------------------------------------------
 
 WAIT = """
-    from raftdjango import line
+    from raftdjango.right_of_way import line
     line.ABSENT_NS = {absent_ns}
     def begin():  # as a lock that only one can have
         try:

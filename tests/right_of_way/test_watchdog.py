@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from raftdjango.right_of_way import RightOfWay
+from raftdjango.right_of_way.lock_file import RightOfWay
 from tests.right_of_way.processes import DEADLINE_S, HOLD, Start, wait_until
 
 
@@ -58,7 +58,7 @@ def test_time_of_its_own_counts_from_when_it_took_the_lock(right: RightOfWay) ->
 def test_the_watchdog_wakes_up_again_after_idleness(
     right: RightOfWay, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("raftdjango.right_of_way.WATCHDOG_IDLE_S", 0)
+    monkeypatch.setattr("raftdjango.right_of_way.lock_file.WATCHDOG_IDLE_S", 0)
     right.unwatch(right.watch(lambda: None))
     wait_until(lambda: right._asleep)
     doomed = threading.Event()

@@ -26,10 +26,10 @@ from raftdjango.backends.sqlite3.client import DatabaseClient
 from raftdjango.backends.sqlite3.creation import DatabaseCreation
 from raftdjango.backends.sqlite3.cursor import ReplicatedCursor
 from raftdjango.backends.sqlite3.features import DatabaseFeatures
-from raftdjango.backends.sqlite3.locked import LockedConnection
 from raftdjango.backends.sqlite3.operations import DatabaseOperations
 from raftdjango.backends.sqlite3.replication import Replication
 from raftdjango.backends.sqlite3.schema import DatabaseSchemaEditor
+from raftdjango.backends.sqlite3.transactions.locked import LockedConnection
 from raftdjango.client import check_installed
 from raftdjango.conf import missing_folder
 

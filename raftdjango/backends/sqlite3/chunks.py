@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 from django.db.backends.sqlite3.base import SQLiteCursorWrapper
 
+from raftdjango.backends.sqlite3.capture.guard import Guard
 from raftdjango.backends.sqlite3.cursor import ReplicatedCursor
-from raftdjango.backends.sqlite3.guard import Guard
-from raftdjango.backends.sqlite3.locked import LockedConnection
-from raftdjango.backends.sqlite3.reads import ResultDigest
+from raftdjango.backends.sqlite3.reads.repeated import ResultDigest
+from raftdjango.backends.sqlite3.transactions.locked import LockedConnection
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -26,10 +26,11 @@ from django.db.models.sql.constants import MULTI, NO_RESULTS, ROW_COUNT
 from django.db.utils import IntegrityError
 
 from raftdjango.backends.keys import OutdatedKeys
-from raftdjango.backends.sqlite3 import blind, commit
-from raftdjango.backends.sqlite3.commit import SCHEMA_CHANGED
-from raftdjango.backends.sqlite3.for_update import SQLCompiler
-from raftdjango.backends.sqlite3.key_source import draw_keys, version_to_draw_for
+from raftdjango.backends.sqlite3.statements import blind
+from raftdjango.backends.sqlite3.statements.for_update import SQLCompiler
+from raftdjango.backends.sqlite3.statements.key_source import draw_keys, version_to_draw_for
+from raftdjango.backends.sqlite3.transactions import commit
+from raftdjango.backends.sqlite3.transactions.commit import SCHEMA_CHANGED
 from raftdjango.exceptions import TransactionConflict
 
 if TYPE_CHECKING:

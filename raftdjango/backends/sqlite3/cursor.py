@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Any
 
 from django.db.backends.sqlite3.base import SQLiteCursorWrapper
 
-from raftdjango.backends.sqlite3.reads import ResultDigest
+from raftdjango.backends.sqlite3.reads.repeated import ResultDigest
 from raftdjango.exceptions import NotReplicable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
     from typing import Self
 
-    from raftdjango.backends.sqlite3.locked import LockedConnection
-    from raftdjango.backends.sqlite3.statements import Statements
+    from raftdjango.backends.sqlite3.statements.execution import Statements
+    from raftdjango.backends.sqlite3.transactions.locked import LockedConnection
 
 
 class ReplicatedCursor(SQLiteCursorWrapper):

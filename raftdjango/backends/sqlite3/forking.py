@@ -18,7 +18,7 @@ from raftdjango.backends.sqlite3.chunks import ChunkPool
 
 if TYPE_CHECKING:
     from raftdjango.backends.sqlite3.base import ReplicatedDatabaseWrapperMixin
-    from raftdjango.backends.sqlite3.locked import LockedConnection
+    from raftdjango.backends.sqlite3.transactions.locked import LockedConnection
 
 _wrappers: weakref.WeakSet[ReplicatedDatabaseWrapperMixin] = weakref.WeakSet()
 _left: list[LockedConnection] = []

@@ -14,27 +14,28 @@ from typing import TYPE_CHECKING, Any
 from django.db.backends.utils import strip_quotes
 
 from raftdjango.backends.keys import OutdatedKeys, allocator_of
-from raftdjango.backends.sqlite3 import blind, commit
-from raftdjango.backends.sqlite3.block import State
-from raftdjango.backends.sqlite3.capture import Capture
-from raftdjango.backends.sqlite3.failures import confirm
-from raftdjango.backends.sqlite3.freshness import Freshness
-from raftdjango.backends.sqlite3.nested import Nested
-from raftdjango.backends.sqlite3.speculation import Speculation
-from raftdjango.backends.sqlite3.statements import Statements
-from raftdjango.backends.sqlite3.write_lock import busy_timeout_s
+from raftdjango.backends.sqlite3.capture.triggers import Capture
+from raftdjango.backends.sqlite3.reads.freshness import Freshness
+from raftdjango.backends.sqlite3.statements import blind
+from raftdjango.backends.sqlite3.statements.execution import Statements
+from raftdjango.backends.sqlite3.transactions import commit
+from raftdjango.backends.sqlite3.transactions.block import State
+from raftdjango.backends.sqlite3.transactions.failures import confirm
+from raftdjango.backends.sqlite3.transactions.nested import Nested
+from raftdjango.backends.sqlite3.transactions.speculation import Speculation
+from raftdjango.backends.sqlite3.transactions.write_lock import busy_timeout_s
 from raftdjango.client import connect
 from raftdjango.conf import get_settings, group_of
 from raftdjango.exceptions import NotReplicable, TransactionConflict
-from raftdjango.right_of_way import FILE_NAME, RightOfWay
+from raftdjango.right_of_way.lock_file import FILE_NAME, RightOfWay
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from raftdjango.backends.keys import KeyAllocator
     from raftdjango.backends.sqlite3.base import DatabaseWrapper
-    from raftdjango.backends.sqlite3.blind import BlindOperation, InsertShape, Quoted
-    from raftdjango.backends.sqlite3.locked import LockedConnection
+    from raftdjango.backends.sqlite3.statements.blind import BlindOperation, InsertShape, Quoted
+    from raftdjango.backends.sqlite3.transactions.locked import LockedConnection
     from raftdjango.client import NodeClient, Outcome
     from raftdjango.writeset import Row, Table, WriteSet
 

@@ -14,14 +14,14 @@ from django.core.management.base import CommandError
 from django.core.management.commands import migrate
 from django.db import connections
 
-from raftdjango.backends.sqlite3.migration_lock import migration_lock
-from raftdjango.backends.sqlite3.turn import exclusive_turn, longest_turn_s
+from raftdjango.backends.sqlite3.transactions.migration_lock import migration_lock
+from raftdjango.backends.sqlite3.transactions.turn import exclusive_turn, longest_turn_s
 from raftdjango.conf import missing_folder
 from raftdjango.exceptions import ClusterUnavailable, MigrationLockLost, TransactionConflict
 
 if TYPE_CHECKING:
-    from raftdjango.backends.sqlite3.migration_lock import HeldLock
     from raftdjango.backends.sqlite3.replication import Replication
+    from raftdjango.backends.sqlite3.transactions.migration_lock import HeldLock
 
 
 ATTEMPTS = 3

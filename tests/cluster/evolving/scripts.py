@@ -12,7 +12,7 @@ from django.core.management import call_command
 from django.db import connection, migrations
 from django.db.models import F
 
-from raftdjango.backends.sqlite3 import migration_lock
+from raftdjango.backends.sqlite3.transactions import migration_lock
 from tests.cluster.evolving.models import Book
 from tests.cluster.scripts import *  # noqa: F403
 

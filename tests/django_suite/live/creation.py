@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from raftdjango.backends.sqlite3 import creation
-from raftdjango.backends.sqlite3.tables import quote
+from raftdjango.backends.sqlite3.capture.tables import quote
 
 
 class LiveCreation(creation.DatabaseCreation):

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
-from raftdjango.backends.sqlite3.tables import quote
+from raftdjango.backends.sqlite3.capture.tables import quote
 
 PATIENCE_S = 60.0
 INDEX = "SELECT applied_index FROM raftdjango_state"

@@ -1,0 +1,1 @@
+"""What a transaction changed: noted by triggers, guarded, told as operations."""

@@ -1,0 +1,1 @@
+"""One transaction: speculated on this machine, proposed, or given up."""

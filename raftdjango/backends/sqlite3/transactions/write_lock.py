@@ -1,0 +1,130 @@
+"""Taking the local database's write lock, behind the applier, and giving it back when it waits."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TYPE_CHECKING
+
+from raftdjango.exceptions import ClusterUnavailable, TransactionConflict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from raftdjango.backends.sqlite3.capture.triggers import Capture
+    from raftdjango.backends.sqlite3.transactions.locked import LockedConnection
+    from raftdjango.right_of_way.lock_file import RightOfWay, Watch
+
+TAKE_LOCK_SQL = "DELETE FROM main.raftdjango_state WHERE 0 /* takes the write lock */"
+NOT_SET_UP = (
+    "This database has not been set up for replication yet. Its node does that: "
+    "start it with manage.py raftnode."
+)
+
+
+def busy_timeout_s(raw: LockedConnection) -> float:
+    """How long the connection waits for locks: `OPTIONS["timeout"]`, or the driver's own."""
+    return float(raw.execute("PRAGMA busy_timeout").fetchone()[0]) / 1000
+
+
+class WriteLock:
+    """The write lock, as one connection asks for it."""
+
+    def __init__(self, connection: LockedConnection, capture: Capture) -> None:
+        self.connection = connection
+        self.capture = capture
+        self.find_right_of_way: Callable[[], RightOfWay | None] = lambda: None
+        self.right_of_way: RightOfWay | None = None
+        """None where there is no node that could wait: in tests, and before there is one."""
+        self.timeout_s = 5.0
+        self.turn_s = 0.0
+        """How long all other nodes wait for this connection's transaction (an exclusive turn)."""
+        self._watch: Watch | None = None
+
+    @property
+    def is_wanted(self) -> bool:
+        """Whether somebody is waiting for it: the applier, or other workers."""
+        self._find()
+        return self.right_of_way is not None and not self.right_of_way.is_free
+
+    def take_in_place(self) -> bool:
+        """Have the open transaction take it as it is; False where another one has to be begun."""
+        if self.is_wanted or not self.capture.is_ready:
+            return False
+        with self.capture.guard.unlocked():
+            try:
+                # SQLite never waits where it has a snapshot already, which was just looked at.
+                self.connection.execute(TAKE_LOCK_SQL)
+            except sqlite3.OperationalError as error:
+                if is_busy(error):
+                    return False
+                raise not_set_up(error) from error
+        return True
+
+    def begin(self) -> None:
+        """BEGIN IMMEDIATE, standing back for the applier, with triggers that fit the schema."""
+        if self.capture.has_wanted or not self.capture.is_prepared:
+            self.capture.renew()
+        self._find()
+        self._acquire()
+        # Nearly always so; and only under the lock it stays so.
+        while not self.capture.is_current:
+            with self.capture.guard.unlocked():
+                self.connection.rollback()
+            self.capture.renew()
+            self._acquire()
+
+    def _find(self) -> None:
+        if self.right_of_way is None:
+            self.right_of_way = self.find_right_of_way()
+
+    def _acquire(self) -> None:
+        if self.right_of_way is None:
+            taken = self._try_begin()
+        else:
+            self.connection.execute("PRAGMA busy_timeout = 0")
+            try:
+                taken = self.right_of_way.acquire(
+                    self._try_begin, self.timeout_s, first=self.turn_s > 0
+                )
+            finally:
+                self.connection.execute(f"PRAGMA busy_timeout = {int(self.timeout_s * 1000)}")
+        if not taken:
+            raise TransactionConflict(
+                "The local database's write lock was not to be had within "
+                f"{self.timeout_s:g} s. Nothing was written; run it again."
+            )
+
+    def _try_begin(self) -> bool:
+        with self.capture.guard.unlocked():
+            try:
+                self.connection.execute("BEGIN IMMEDIATE")
+            except sqlite3.OperationalError as error:
+                if is_busy(error):
+                    return False
+                raise
+        return True
+
+    def watch(self, give_way: Callable[[], None]) -> None:
+        """The lock is held: have `give_way` called when the applier has waited long enough."""
+        if self.right_of_way is not None:
+            # In a turn little but leases is due, so the applier can wait for its end.
+            reserved_ms = int(1000 * self.turn_s)
+            self._watch = self.right_of_way.watch(give_way, reserved_ms=reserved_ms)
+
+    def unwatch(self) -> None:
+        """The lock is about to be given back; must not be called under the connection's lock."""
+        watch, self._watch = self._watch, None
+        if watch is not None and self.right_of_way is not None:
+            self.right_of_way.unwatch(watch)
+
+
+def is_busy(error: sqlite3.OperationalError) -> bool:
+    """Whether somebody else's lock is the reason, or a snapshot that is no longer the newest."""
+    return (error.sqlite_errorcode & 0xFF) in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}
+
+
+def not_set_up(error: sqlite3.OperationalError) -> Exception:
+    """The error, in people's words if it means that no node has been here yet."""
+    if "raftdjango_state" in str(error):
+        return ClusterUnavailable(NOT_SET_UP)
+    return error

@@ -1,0 +1,1 @@
+"""The raftnode's HTTP server."""

@@ -1,0 +1,1 @@
+"""Who goes first at the local database's write lock."""

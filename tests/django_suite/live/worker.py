@@ -7,6 +7,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from contextlib import ExitStack
+from dataclasses import dataclass
 
 from django.core.management import call_command
 from django.db import IntegrityError, connections, transaction
@@ -46,20 +47,21 @@ def _set_up(case: type[TestCase]) -> None:
         try:
             case.setUpTestData()
         except IntegrityError:
-            _flush_all(case, aliases)
+            # Django has made content types before this, also for a case that names its applications.
+            _flush_all(case, aliases, restores=True)
             with ExitStack() as blocks:
                 for alias in aliases:
                     blocks.enter_context(transaction.atomic(using=alias))
                 case.setUpTestData()
     except BaseException:
-        _flush_all(case, aliases)
+        _flush_all(case, aliases, restores=_restores(case))
         raise
     super(TestCase, case)._fixture_setup()  # type: ignore[misc]
 
 
-def _flush_all(case: type[TestCase], aliases: list[str]) -> None:
+def _flush_all(case: type[TestCase], aliases: list[str], *, restores: bool) -> None:
     for alias in aliases:
-        _flush_at_once(case, alias)
+        _flush_at_once(case, alias, restores=restores)
 
 
 def _queries(context: _AssertNumQueriesContext) -> int:
@@ -134,9 +136,19 @@ def _is_blind(command: bytes) -> bool:
     )
 
 
+@dataclass(frozen=True)
+class Flush:
+    """Whether another one would change anything: not if it is of the same kind, and nothing was written."""
+
+    index: int
+    """To where it brought the log."""
+    restores: bool
+    """Whether content types and permissions were made anew, rather than left away."""
+
+
 _replicas: dict[str, Replicas] = {}
-_flushed: dict[str, int] = {}
-"""The log index up to which nothing but a flush has happened, by alias."""
+_flushed: dict[str, Flush] = {}
+"""The last one of each alias."""
 _compared = [0, 0]
 _spent = [0.0, 0.0]
 """Seconds: waiting for the nodes and comparing them; flushing."""
@@ -146,10 +158,13 @@ _flush = TransactionTestCase._fixture_teardown
 def _compare_and_flush(case: TransactionTestCase) -> None:
     """The nodes have to be equal after each test that wrote; then it is flushed through the log.
 
-    A test that has written nothing leaves nothing to flush.
+    A test that has written nothing leaves nothing to flush, if the flush before it was the same.
     """
     names: list[str] = case._databases_names(include_mirrors=False)  # type: ignore[attr-defined]
-    touched = [alias for alias in names if _replicas[alias].index() != _flushed.get(alias)]
+    restores = _restores(case)
+    before = {alias: _flushed.get(alias) for alias in names}
+    indexes = {alias: _replicas[alias].index() for alias in names}
+    touched = [name for name, flush in before.items() if not flush or flush.index != indexes[name]]
     began = time.monotonic()
     for alias in touched:
         _compared[0] += 1
@@ -161,27 +176,32 @@ def _compare_and_flush(case: TransactionTestCase) -> None:
         if not isinstance(case, TestCase):
             _flush(case)
             return
-        for alias in touched:
-            _flush_at_once(case, alias)
-            _flushed[alias] = _replicas[alias].index()
+        for alias in names:
+            if before[alias] != Flush(indexes[alias], restores):
+                _flush_at_once(case, alias, restores=restores)
+                _flushed[alias] = Flush(_replicas[alias].index(), restores)
     finally:
         CountingClient.kind = "tests"
         _spent[1] += time.monotonic() - compared
 
 
-def _flush_at_once(case: TestCase | type[TestCase], alias: str) -> None:
-    """As Django flushes, but as one entry.
+def _restores(case: TransactionTestCase | type[TestCase]) -> bool:
+    """Whether Django's flush after it makes content types anew: not if it names its applications.
 
-    For a test case that names no applications it makes all content types and permissions anew, which
-    would be some fifteen.
+    Then they are made before the next test that names some.
     """
+    return case.available_apps is None
+
+
+def _flush_at_once(case: TestCase | type[TestCase], alias: str, *, restores: bool) -> None:
+    """As Django flushes, but as one entry: content types and permissions would be some fifteen."""
     with transaction.atomic(using=alias):
         call_command(
             "flush",
             verbosity=0,
             interactive=False,
             database=alias,
-            allow_cascade=case.available_apps is not None,
+            allow_cascade=not _restores(case),
             reset_sequences=False,
-            inhibit_post_migrate=case.available_apps is not None,
+            inhibit_post_migrate=not restores,
         )

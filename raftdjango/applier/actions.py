@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from raftdjango.applier.faults import Refused
+from raftdjango.applier.references import MESSAGE
 from raftdjango.writeset import Verdict, VerdictKind
 
 if TYPE_CHECKING:
@@ -41,7 +42,18 @@ def delete_with_actions(operations: Operations, plan: Plan, row: Row) -> None:
     for parent, old in reversed(doomed):
         operations.delete_row(parent, old)
     for parent, old in doomed:
-        operations.check_restrictions(parent, old)
+        check_restrictions(operations, parent, old)
+
+
+def check_restrictions(operations: Operations, plan: Plan, old: Row) -> None:
+    """ON DELETE RESTRICT of a row that is gone: nobody may wait for the entry's end."""
+    for link in plan.incoming:
+        values, foreign_key = link.values(old), link.foreign_key
+        if foreign_key.on_delete != "RESTRICT" or values is None:
+            continue
+        if operations.select(foreign_key.child_sql, values):
+            kind = VerdictKind.INTEGRITY_ERROR
+            raise Refused(Verdict(kind, table=foreign_key.child, message=MESSAGE))
 
 
 def update_with_actions(

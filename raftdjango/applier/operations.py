@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlite3
 from typing import TYPE_CHECKING
 
-from raftdjango.applier.actions import delete_with_actions, update_with_actions
+from raftdjango.applier.actions import check_restrictions, delete_with_actions, update_with_actions
 from raftdjango.applier.faults import Refused, is_same_everywhere, is_too_long, message_of
 from raftdjango.applier.keys import highest_key
 from raftdjango.applier.plans import Plan
@@ -312,7 +312,7 @@ class Operations:
                     delete_with_actions(self, plan, old)
                 else:
                     self.delete_row(plan, old)
-                    self.check_restrictions(plan, old)
+                    check_restrictions(self, plan, old)
         self._counted(operation, count)
 
     def _counted(self, operation: BlindUpdate | BlindDelete, count: int) -> None:
@@ -330,16 +330,6 @@ class Operations:
         self._cursor.execute(plan.delete_by_key, plan.table.key_of(old))
         self.changed.add(plan.table.name)
         self.references.removed(plan, old)
-
-    def check_restrictions(self, plan: Plan, old: Row) -> None:
-        """ON DELETE RESTRICT of a row that is gone: nobody may wait for the entry's end."""
-        for link in plan.incoming:
-            values, foreign_key = link.values(old), link.foreign_key
-            if foreign_key.on_delete != "RESTRICT" or values is None:
-                continue
-            if self.select(foreign_key.child_sql, values):
-                kind = VerdictKind.INTEGRITY_ERROR
-                raise Refused(Verdict(kind, table=foreign_key.child, message=MESSAGE))
 
     def update_row(self, plan: Plan, old: Row, changes: tuple[tuple[int, Value], ...]) -> Row:
         """Change a row that was read whole; the new one, as stored."""

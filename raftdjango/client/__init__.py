@@ -65,8 +65,11 @@ class NodeClient(Protocol):
     def refresh(self, *, timeout_s: float) -> int:
         """Wait until this node has applied all that was committed when asked; the index applied."""
 
-    def lease_keys(self, table: str, count: int, *, timeout_s: float, after: int = 0) -> range:
-        """A block of auto-increment keys that nobody else will ever be given.
+    def lease_keys(
+        self, table: str, count: int, *, timeout_s: float, after: int = 0, above: int = 0
+    ) -> range:
+        """A block of auto-increment keys that nobody else will ever be given, each larger than `above` if
+        that is a key in use.
 
         Of a lease made behind entry `after`: an older one was void from that entry on, if its
         statements reset the sequence.  Raises `OperationalError` where there can be no keys.

@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fraftdjango/client/channel.proto\x12\x12raftdjango.channel\"\x91\x03\n\x07Request\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x12\n\ntimeout_ms\x18\x02 \x01(\r\x12*\n\x05hello\x18\x03 \x01(\x0b\x32\x19.raftdjango.channel.HelloH\x00\x12.\n\x07propose\x18\x04 \x01(\x0b\x32\x1b.raftdjango.channel.ProposeH\x00\x12.\n\x07refresh\x18\x05 \x01(\x0b\x32\x1b.raftdjango.channel.RefreshH\x00\x12\x33\n\nlease_keys\x18\x06 \x01(\x0b\x32\x1d.raftdjango.channel.LeaseKeysH\x00\x12\x33\n\nget_status\x18\x07 \x01(\x0b\x32\x1d.raftdjango.channel.GetStatusH\x00\x12\x31\n\ttake_turn\x18\x08 \x01(\x0b\x32\x1c.raftdjango.channel.TakeTurnH\x00\x12/\n\x08\x65nd_turn\x18\t \x01(\x0b\x32\x1b.raftdjango.channel.EndTurnH\x00\x42\x06\n\x04\x62ody\"M\n\x05Hello\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\r\n\x05group\x18\x02 \x01(\t\x12\x10\n\x08\x64\x61tabase\x18\x03 \x01(\t\x12\x12\n\ncluster_id\x18\x04 \x01(\x0c\"\xb2\x01\n\x07Propose\x12\x13\n\x0bproposal_id\x18\x01 \x01(\x0c\x12\x0f\n\x07\x63ommand\x18\x02 \x01(\x0c\x12<\n\twant_keys\x18\x03 \x03(\x0b\x32).raftdjango.channel.Propose.WantKeysEntry\x12\x12\n\nkeys_after\x18\x04 \x01(\x04\x1a/\n\rWantKeysEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01\"\x1b\n\x07Refresh\x12\x10\n\x08\x62y_entry\x18\x01 \x01(\x08\"8\n\tLeaseKeys\x12\r\n\x05table\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\r\x12\r\n\x05\x61\x66ter\x18\x03 \x01(\x04\"\x0b\n\tGetStatus\"3\n\x08TakeTurn\x12\x13\n\x0bproposal_id\x18\x01 \x01(\x0c\x12\x12\n\nlongest_ms\x18\x02 \x01(\r\"\x1e\n\x07\x45ndTurn\x12\x13\n\x0bproposal_id\x18\x01 \x01(\x0c\"\x86\x03\n\x06\x41nswer\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x17\n\x0f\x63luster_time_ms\x18\x02 \x01(\x04\x12.\n\x07welcome\x18\x03 \x01(\x0b\x32\x1b.raftdjango.channel.WelcomeH\x00\x12.\n\x07outcome\x18\x04 \x01(\x0b\x32\x1b.raftdjango.channel.OutcomeH\x00\x12\x32\n\trefreshed\x18\x05 \x01(\x0b\x32\x1d.raftdjango.channel.RefreshedH\x00\x12(\n\x04keys\x18\x06 \x01(\x0b\x32\x18.raftdjango.channel.KeysH\x00\x12,\n\x06status\x18\x07 \x01(\x0b\x32\x1a.raftdjango.channel.StatusH\x00\x12.\n\x07refusal\x18\x08 \x01(\x0b\x32\x1b.raftdjango.channel.RefusalH\x00\x12-\n\x04turn\x18\t \x01(\x0b\x32\x1d.raftdjango.channel.TurnStateH\x00\x42\x06\n\x04\x62ody\"M\n\x07Welcome\x12\x12\n\ncluster_id\x18\x01 \x01(\x0c\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\x1d\n\x15transaction_bytes_max\x18\x03 \x01(\x04\"\xc3\x01\n\x07Outcome\x12\x0f\n\x07verdict\x18\x01 \x01(\x0c\x12\x11\n\tlog_index\x18\x02 \x01(\x04\x12\x14\n\x0cwinner_index\x18\x03 \x01(\x04\x12\x33\n\x04keys\x18\x04 \x03(\x0b\x32%.raftdjango.channel.Outcome.KeysEntry\x1aI\n\tKeysEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12+\n\x05value\x18\x02 \x01(\x0b\x32\x1c.raftdjango.channel.KeyRange:\x02\x38\x01\"\"\n\tRefreshed\x12\x15\n\rapplied_index\x18\x01 \x01(\x04\"(\n\x08KeyRange\x12\r\n\x05\x66irst\x18\x01 \x01(\x04\x12\r\n\x05\x63ount\x18\x02 \x01(\x04\"3\n\x04Keys\x12+\n\x05range\x18\x01 \x01(\x0b\x32\x1c.raftdjango.channel.KeyRange\"\x16\n\x06Status\x12\x0c\n\x04json\x18\x01 \x01(\t\"\x1a\n\tTurnState\x12\r\n\x05\x62\x65gun\x18\x01 \x01(\x08\"\xfc\x01\n\x07Refusal\x12\x32\n\x06reason\x18\x01 \x01(\x0e\x32\".raftdjango.channel.Refusal.Reason\x12\x0f\n\x07message\x18\x02 \x01(\t\"\xab\x01\n\x06Reason\x12\x0f\n\x0bUNSPECIFIED\x10\x00\x12\x0f\n\x0bUNAVAILABLE\x10\x01\x12\r\n\tUNCERTAIN\x10\x02\x12\r\n\tTOO_LARGE\x10\x03\x12\x12\n\x0eWRONG_DATABASE\x10\x04\x12\x08\n\x04\x42USY\x10\x05\x12\x0c\n\x08STOPPING\x10\x06\x12\r\n\tMALFORMED\x10\x07\x12\x14\n\x10STOPPED_APPLYING\x10\x08\x12\x10\n\x0cNOT_POSSIBLE\x10\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fraftdjango/client/channel.proto\x12\x12raftdjango.channel\"\x91\x03\n\x07Request\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x12\n\ntimeout_ms\x18\x02 \x01(\r\x12*\n\x05hello\x18\x03 \x01(\x0b\x32\x19.raftdjango.channel.HelloH\x00\x12.\n\x07propose\x18\x04 \x01(\x0b\x32\x1b.raftdjango.channel.ProposeH\x00\x12.\n\x07refresh\x18\x05 \x01(\x0b\x32\x1b.raftdjango.channel.RefreshH\x00\x12\x33\n\nlease_keys\x18\x06 \x01(\x0b\x32\x1d.raftdjango.channel.LeaseKeysH\x00\x12\x33\n\nget_status\x18\x07 \x01(\x0b\x32\x1d.raftdjango.channel.GetStatusH\x00\x12\x31\n\ttake_turn\x18\x08 \x01(\x0b\x32\x1c.raftdjango.channel.TakeTurnH\x00\x12/\n\x08\x65nd_turn\x18\t \x01(\x0b\x32\x1b.raftdjango.channel.EndTurnH\x00\x42\x06\n\x04\x62ody\"M\n\x05Hello\x12\x0f\n\x07version\x18\x01 \x01(\r\x12\r\n\x05group\x18\x02 \x01(\t\x12\x10\n\x08\x64\x61tabase\x18\x03 \x01(\t\x12\x12\n\ncluster_id\x18\x04 \x01(\x0c\"\xb2\x01\n\x07Propose\x12\x13\n\x0bproposal_id\x18\x01 \x01(\x0c\x12\x0f\n\x07\x63ommand\x18\x02 \x01(\x0c\x12<\n\twant_keys\x18\x03 \x03(\x0b\x32).raftdjango.channel.Propose.WantKeysEntry\x12\x12\n\nkeys_after\x18\x04 \x01(\x04\x1a/\n\rWantKeysEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\r:\x02\x38\x01\"\x1b\n\x07Refresh\x12\x10\n\x08\x62y_entry\x18\x01 \x01(\x08\"G\n\tLeaseKeys\x12\r\n\x05table\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\r\x12\r\n\x05\x61\x66ter\x18\x03 \x01(\x04\x12\r\n\x05\x61\x62ove\x18\x04 \x01(\x04\"\x0b\n\tGetStatus\"3\n\x08TakeTurn\x12\x13\n\x0bproposal_id\x18\x01 \x01(\x0c\x12\x12\n\nlongest_ms\x18\x02 \x01(\r\"\x1e\n\x07\x45ndTurn\x12\x13\n\x0bproposal_id\x18\x01 \x01(\x0c\"\x86\x03\n\x06\x41nswer\x12\x10\n\x08sequence\x18\x01 \x01(\x04\x12\x17\n\x0f\x63luster_time_ms\x18\x02 \x01(\x04\x12.\n\x07welcome\x18\x03 \x01(\x0b\x32\x1b.raftdjango.channel.WelcomeH\x00\x12.\n\x07outcome\x18\x04 \x01(\x0b\x32\x1b.raftdjango.channel.OutcomeH\x00\x12\x32\n\trefreshed\x18\x05 \x01(\x0b\x32\x1d.raftdjango.channel.RefreshedH\x00\x12(\n\x04keys\x18\x06 \x01(\x0b\x32\x18.raftdjango.channel.KeysH\x00\x12,\n\x06status\x18\x07 \x01(\x0b\x32\x1a.raftdjango.channel.StatusH\x00\x12.\n\x07refusal\x18\x08 \x01(\x0b\x32\x1b.raftdjango.channel.RefusalH\x00\x12-\n\x04turn\x18\t \x01(\x0b\x32\x1d.raftdjango.channel.TurnStateH\x00\x42\x06\n\x04\x62ody\"M\n\x07Welcome\x12\x12\n\ncluster_id\x18\x01 \x01(\x0c\x12\x0f\n\x07node_id\x18\x02 \x01(\t\x12\x1d\n\x15transaction_bytes_max\x18\x03 \x01(\x04\"\xc3\x01\n\x07Outcome\x12\x0f\n\x07verdict\x18\x01 \x01(\x0c\x12\x11\n\tlog_index\x18\x02 \x01(\x04\x12\x14\n\x0cwinner_index\x18\x03 \x01(\x04\x12\x33\n\x04keys\x18\x04 \x03(\x0b\x32%.raftdjango.channel.Outcome.KeysEntry\x1aI\n\tKeysEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12+\n\x05value\x18\x02 \x01(\x0b\x32\x1c.raftdjango.channel.KeyRange:\x02\x38\x01\"\"\n\tRefreshed\x12\x15\n\rapplied_index\x18\x01 \x01(\x04\"(\n\x08KeyRange\x12\r\n\x05\x66irst\x18\x01 \x01(\x04\x12\r\n\x05\x63ount\x18\x02 \x01(\x04\"3\n\x04Keys\x12+\n\x05range\x18\x01 \x01(\x0b\x32\x1c.raftdjango.channel.KeyRange\"\x16\n\x06Status\x12\x0c\n\x04json\x18\x01 \x01(\t\"\x1a\n\tTurnState\x12\r\n\x05\x62\x65gun\x18\x01 \x01(\x08\"\xfc\x01\n\x07Refusal\x12\x32\n\x06reason\x18\x01 \x01(\x0e\x32\".raftdjango.channel.Refusal.Reason\x12\x0f\n\x07message\x18\x02 \x01(\t\"\xab\x01\n\x06Reason\x12\x0f\n\x0bUNSPECIFIED\x10\x00\x12\x0f\n\x0bUNAVAILABLE\x10\x01\x12\r\n\tUNCERTAIN\x10\x02\x12\r\n\tTOO_LARGE\x10\x03\x12\x12\n\x0eWRONG_DATABASE\x10\x04\x12\x08\n\x04\x42USY\x10\x05\x12\x0c\n\x08STOPPING\x10\x06\x12\r\n\tMALFORMED\x10\x07\x12\x14\n\x10STOPPED_APPLYING\x10\x08\x12\x10\n\x0cNOT_POSSIBLE\x10\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -46,33 +46,33 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_REFRESH']._serialized_start=719
   _globals['_REFRESH']._serialized_end=746
   _globals['_LEASEKEYS']._serialized_start=748
-  _globals['_LEASEKEYS']._serialized_end=804
-  _globals['_GETSTATUS']._serialized_start=806
-  _globals['_GETSTATUS']._serialized_end=817
-  _globals['_TAKETURN']._serialized_start=819
-  _globals['_TAKETURN']._serialized_end=870
-  _globals['_ENDTURN']._serialized_start=872
-  _globals['_ENDTURN']._serialized_end=902
-  _globals['_ANSWER']._serialized_start=905
-  _globals['_ANSWER']._serialized_end=1295
-  _globals['_WELCOME']._serialized_start=1297
-  _globals['_WELCOME']._serialized_end=1374
-  _globals['_OUTCOME']._serialized_start=1377
-  _globals['_OUTCOME']._serialized_end=1572
-  _globals['_OUTCOME_KEYSENTRY']._serialized_start=1499
-  _globals['_OUTCOME_KEYSENTRY']._serialized_end=1572
-  _globals['_REFRESHED']._serialized_start=1574
-  _globals['_REFRESHED']._serialized_end=1608
-  _globals['_KEYRANGE']._serialized_start=1610
-  _globals['_KEYRANGE']._serialized_end=1650
-  _globals['_KEYS']._serialized_start=1652
-  _globals['_KEYS']._serialized_end=1703
-  _globals['_STATUS']._serialized_start=1705
-  _globals['_STATUS']._serialized_end=1727
-  _globals['_TURNSTATE']._serialized_start=1729
-  _globals['_TURNSTATE']._serialized_end=1755
-  _globals['_REFUSAL']._serialized_start=1758
-  _globals['_REFUSAL']._serialized_end=2010
-  _globals['_REFUSAL_REASON']._serialized_start=1839
-  _globals['_REFUSAL_REASON']._serialized_end=2010
+  _globals['_LEASEKEYS']._serialized_end=819
+  _globals['_GETSTATUS']._serialized_start=821
+  _globals['_GETSTATUS']._serialized_end=832
+  _globals['_TAKETURN']._serialized_start=834
+  _globals['_TAKETURN']._serialized_end=885
+  _globals['_ENDTURN']._serialized_start=887
+  _globals['_ENDTURN']._serialized_end=917
+  _globals['_ANSWER']._serialized_start=920
+  _globals['_ANSWER']._serialized_end=1310
+  _globals['_WELCOME']._serialized_start=1312
+  _globals['_WELCOME']._serialized_end=1389
+  _globals['_OUTCOME']._serialized_start=1392
+  _globals['_OUTCOME']._serialized_end=1587
+  _globals['_OUTCOME_KEYSENTRY']._serialized_start=1514
+  _globals['_OUTCOME_KEYSENTRY']._serialized_end=1587
+  _globals['_REFRESHED']._serialized_start=1589
+  _globals['_REFRESHED']._serialized_end=1623
+  _globals['_KEYRANGE']._serialized_start=1625
+  _globals['_KEYRANGE']._serialized_end=1665
+  _globals['_KEYS']._serialized_start=1667
+  _globals['_KEYS']._serialized_end=1718
+  _globals['_STATUS']._serialized_start=1720
+  _globals['_STATUS']._serialized_end=1742
+  _globals['_TURNSTATE']._serialized_start=1744
+  _globals['_TURNSTATE']._serialized_end=1770
+  _globals['_REFUSAL']._serialized_start=1773
+  _globals['_REFUSAL']._serialized_end=2025
+  _globals['_REFUSAL_REASON']._serialized_start=1854
+  _globals['_REFUSAL_REASON']._serialized_end=2025
 # @@protoc_insertion_point(module_scope)

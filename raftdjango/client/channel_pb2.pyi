@@ -67,14 +67,16 @@ class Refresh(_message.Message):
     def __init__(self, by_entry: bool = ...) -> None: ...
 
 class LeaseKeys(_message.Message):
-    __slots__ = ("table", "count", "after")
+    __slots__ = ("table", "count", "after", "above")
     TABLE_FIELD_NUMBER: _ClassVar[int]
     COUNT_FIELD_NUMBER: _ClassVar[int]
     AFTER_FIELD_NUMBER: _ClassVar[int]
+    ABOVE_FIELD_NUMBER: _ClassVar[int]
     table: str
     count: int
     after: int
-    def __init__(self, table: _Optional[str] = ..., count: _Optional[int] = ..., after: _Optional[int] = ...) -> None: ...
+    above: int
+    def __init__(self, table: _Optional[str] = ..., count: _Optional[int] = ..., after: _Optional[int] = ..., above: _Optional[int] = ...) -> None: ...
 
 class GetStatus(_message.Message):
     __slots__ = ()

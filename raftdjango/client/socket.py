@@ -128,12 +128,15 @@ class SocketClient:
         request.refresh.by_entry = by_entry
         return self._ask_read(request, timeout_s).refreshed.applied_index
 
-    def lease_keys(self, table: str, count: int, *, timeout_s: float, after: int = 0) -> range:
+    def lease_keys(
+        self, table: str, count: int, *, timeout_s: float, after: int = 0, above: int = 0
+    ) -> range:
         """See `NodeClient.lease_keys`."""
         request = channel_pb2.Request()
         request.lease_keys.table = table
         request.lease_keys.count = count
         request.lease_keys.after = after
+        request.lease_keys.above = above
         block = self._ask_read(request, timeout_s).keys.range
         return range(block.first, block.first + block.count)
 

@@ -29,7 +29,7 @@ CHANNEL_REQUESTS_MAX = 256
 
 KEY_LEASE_COUNT_MIN = 16
 KEY_LEASE_COUNT_MAX = 8192
-KEY_BLOCK_COUNT_MAX = 65536
+KEY_BLOCK_COUNT_MAX = 1024 * 1024
 """Keys that one request may ask for."""
 KEY_TABLES_MAX = 4096
 """Tables with a lease of their own."""

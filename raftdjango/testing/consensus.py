@@ -257,7 +257,9 @@ class InProcessClient:
             return int(connection.execute(APPLIED_INDEX_SQL).fetchone()[0])
         return self.consensus.applier.state.applied_index
 
-    def lease_keys(self, table: str, count: int, *, timeout_s: float, after: int = 0) -> range:
+    def lease_keys(
+        self, table: str, count: int, *, timeout_s: float, after: int = 0, above: int = 0
+    ) -> range:
         """The keys that stock Django would give: right behind those in use, no block kept back."""
         return self.consensus.leases.take(table, count, lambda: self._last_key(table))
 

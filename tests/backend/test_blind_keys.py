@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.db import IntegrityError, connection, connections, transaction
 
-from raftdjango.backends.sqlite3.statements.key_source import table_inserted_without
 from raftdjango.conf import get_settings
 from raftdjango.exceptions import ClusterUnavailable
 from tests.backend.blind_models import (
@@ -84,7 +83,9 @@ def test_while_the_write_lock_is_held_a_lease_is_not_waited_for_as_long_as_a_com
 ) -> None:
     asked: list[float] = []
 
-    def lease_keys(self: Any, table: str, count: int, *, timeout_s: float, after: int = 0) -> range:
+    def lease_keys(
+        self: Any, table: str, count: int, *, timeout_s: float, after: int = 0, above: int = 0
+    ) -> range:
         asked.append(timeout_s)
         raise ClusterUnavailable("no majority")
 
@@ -138,7 +139,9 @@ def test_threads_that_create_at_once_never_lose_a_row(monkeypatch: pytest.Monkey
     client_type = type(connection.replication.client)
     lock, state = threading.Lock(), {"next": 1}
 
-    def lease_keys(self: Any, table: str, count: int, *, timeout_s: float, after: int = 0) -> range:
+    def lease_keys(
+        self: Any, table: str, count: int, *, timeout_s: float, after: int = 0, above: int = 0
+    ) -> range:
         with lock:
             first = state["next"]
             state["next"] += count + 3
@@ -171,53 +174,3 @@ def test_threads_that_create_at_once_never_lose_a_row(monkeypatch: pytest.Monkey
     assert len(set(made)) == 60
     assert set(Place.objects.values_list("pk", flat=True)) == set(made)
     assert Visit.objects.count() == 60
-
-
-# -- raw SQL that leaves the key to the database -------------------------------------------------
-
-
-RAW = {
-    "plain": "INSERT INTO backend_place (name) VALUES (%s)",
-    "quoted": 'insert or ignore into "backend_place" ("name") VALUES (%s)',
-    "schema": "INSERT INTO main.backend_place(name) SELECT %s",
-    "with": "WITH w AS (SELECT %s AS n) INSERT INTO backend_place (name) SELECT n FROM w",
-    "replace": "REPLACE INTO backend_place (name) VALUES (%s)",
-    "all columns": "INSERT INTO backend_place VALUES (NULL, %s)",
-}
-
-
-@both_ways
-@pytest.mark.parametrize("sql", RAW.values(), ids=RAW)
-def test_raw_sql_that_leaves_the_key_out_gets_keys_of_a_lease(
-    sql: str, monkeypatch: pytest.MonkeyPatch, _database: None
-) -> None:
-    first = Place.objects.create(name="before").pk + 1000
-    Place.objects.all().delete()
-
-    def lease_keys(self: Any, table: str, count: int, *, timeout_s: float, after: int = 0) -> range:
-        assert table == "backend_place"
-        return range(first, first + count)
-
-    monkeypatch.setattr(type(connection.replication.client), "lease_keys", lease_keys)
-    with connection.cursor() as cursor:
-        cursor.execute(sql, ["a"])
-    assert Place.objects.get().pk == first
-    with transaction.atomic(), connection.cursor() as cursor:
-        cursor.execute(sql, ["b"])
-        cursor.execute("INSERT INTO backend_place (id, name) VALUES (5, 'c')")
-    assert Place.objects.get(name="c").pk == 5
-    assert Place.objects.get(name="b").pk > first
-
-
-@pytest.mark.parametrize(
-    "sql",
-    [
-        "INSERT INTO t (id, name) VALUES (1, 'x')",
-        'INSERT INTO "t" ("name", "ID") VALUES (1, 2)',
-        "INSERT INTO unknown (name) VALUES (1)",
-        "UPDATE t SET name = 'INSERT INTO'",
-        "DELETE FROM t",
-    ],
-)
-def test_other_sql_needs_no_keys(sql: str) -> None:
-    assert table_inserted_without(sql, lambda name: "id" if name == "t" else None) is None

@@ -23,7 +23,9 @@ class Node:
         self.after: list[int] = []
         self._lock = threading.Lock()
 
-    def lease_keys(self, table: str, number: int, *, timeout_s: float, after: int = 0) -> range:
+    def lease_keys(
+        self, table: str, number: int, *, timeout_s: float, after: int = 0, above: int = 0
+    ) -> range:
         with self._lock:
             self.asked.append((table, number))
             self.after.append(after)

@@ -287,11 +287,9 @@ class TestQuotedName(TransactionTestCase):
         lease_keys = client.lease_keys
         asked = set()
 
-        def lease(
-            self: object, table: str, count: int, *, timeout_s: float, after: int = 0
-        ) -> range:
+        def lease(self: object, table: str, count: int, **behind: int) -> range:
             asked.add(table)
-            return lease_keys(self, table, count, timeout_s=timeout_s, after=after)
+            return lease_keys(self, table, count, **behind)
 
         try:
             with mock.patch.object(client, "lease_keys", lease):

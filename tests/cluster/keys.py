@@ -13,12 +13,23 @@ from tests.cluster.project.models import Item
 
 SEQUENCE = "project_item"
 INSERT = "INSERT INTO project_item (name, value) VALUES (%s, 0)"
+QUERY = (
+    "INSERT INTO project_item (name, value) WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1"
+    " FROM n WHERE i < %s) SELECT %s || ':' || i, 0 FROM n"
+)
 retrying = atomic_retry(attempts=50)
 
 
 def given(prefix: str, count: int) -> list[int]:
     """Create rows one after another; their keys."""
     return [Item.objects.create(name=f"{prefix}-{n}").pk for n in range(count)]
+
+
+def raw(name: str, count: int) -> list[int]:
+    """Rows of a query, whose keys are left to SQLite."""
+    with connection.cursor() as cursor:
+        cursor.execute(QUERY, [count, name])
+    return list(Item.objects.filter(name__startswith=f"{name}:").values_list("pk", flat=True))
 
 
 def delete_items() -> None:
@@ -56,8 +67,8 @@ class Life:
 
     def live(self, steps: int) -> None:
         doings = [self.one, self.one, self.in_a_block, self.many, self.mixed, self.chosen]
-        doings += [self.raw, self.raw_in_a_block, self.forget, self.reset]
-        weights = [6, 6, 4, 3, 3, 2, 2, 2, 3, 0.7]
+        doings += [self.raw, self.raw_in_a_block, self.raw_query, self.forget, self.reset]
+        weights = [6, 6, 4, 3, 3, 2, 2, 2, 2, 3, 0.7]
         for doing in self.random.choices(doings, weights, k=steps):
             doing()
 
@@ -122,6 +133,9 @@ class Life:
             return keys
 
         self.note(*insert())
+
+    def raw_query(self) -> None:
+        self.note(*raw(self.name(), self.random.randrange(1, 60)))
 
     def forget(self) -> None:
         """A key of a row that is gone must not be given again either."""

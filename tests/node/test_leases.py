@@ -34,9 +34,9 @@ class Log:
     def refuse(self, end) -> None:
         self.asked.pop(0)[1](end)
 
-    def lease(self, count: int, table: str = "t", after: int = 0):
+    def lease(self, count: int, table: str = "t", **where: int):
         got = []
-        self.leases.lease(table, count, deadline=self.time + 10, given=got.append, after=after)
+        self.leases.lease(table, count, deadline=self.time + 10, given=got.append, **where)
         return got
 
 
@@ -196,3 +196,33 @@ def test_what_was_lost_to_statements_does_not_count_as_used(log):
         log.lease(1)
         assert log.grant(index) == KEY_LEASE_COUNT_MIN
         log.leases.on_schema(index + 1)
+
+
+def test_keys_above_those_of_others_are_leased_though_there_are_some(log):
+    log.lease(1)
+    log.grant()
+    log.next_key = 1000
+    got = log.lease(4, above=500)
+    assert not got
+    assert log.grant() == 4, "as many as are wanted: there is no lack of keys"
+    assert got == [range(1000, 1004)]
+    assert log.lease(1) == [range(2, 3)], "those below are for whoever does not mind"
+    assert log.lease(4, above=1) == [range(3, 7)]
+
+
+def test_who_wants_keys_above_all_that_can_be_leased_gets_others_at_once(log):
+    log.lease(1)
+    got = log.lease(4, above=10**9)
+    log.grant()
+    assert not got, "that lease was under way already"
+    log.grant()
+    assert [len(block) for block in got] == [4]
+    assert not log.asked
+
+
+def test_a_lease_that_fails_refuses_who_wants_keys_above(log):
+    log.lease(1)
+    log.grant()
+    got = log.lease(4, above=500)
+    log.refuse(Refusal(Reason.UNAVAILABLE, "no leader"))
+    assert [end.reason for end in got] == [Reason.UNAVAILABLE]

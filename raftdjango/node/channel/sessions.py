@@ -205,7 +205,12 @@ class WorkerSession:
 
         lease = taken.request.lease_keys
         self._group.leases.lease(
-            lease.table, lease.count, after=lease.after, deadline=deadline, given=given
+            lease.table,
+            lease.count,
+            after=lease.after,
+            above=lease.above,
+            deadline=deadline,
+            given=given,
         )
 
     def _take_turn(self, taken: Taken, deadline: float) -> None:

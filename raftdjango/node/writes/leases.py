@@ -53,6 +53,7 @@ class _Lease:
 class _Waiter:
     count: int
     after: int
+    above: int
     deadline: float
     given: Given
 
@@ -70,6 +71,14 @@ class _Table:
     @property
     def left(self) -> int:
         return sum(len(lease.keys) for lease in self.leases)
+
+    def adapt(self, now: float) -> None:
+        """Size the next lease by how long the last one lasted."""
+        lasted = now - self.leased_at
+        if self.leased_at and lasted < FAST_S:
+            self.lease_count = min(self.lease_count * 2, KEY_LEASE_COUNT_MAX)
+        elif self.leased_at and lasted > SLOW_S:
+            self.lease_count = max(self.lease_count // 2, KEY_LEASE_COUNT_MIN)
 
     def forget_until(self, index: int) -> None:
         """Statements were applied there."""
@@ -108,18 +117,29 @@ class Leases:
         return block
 
     def lease(
-        self, name: str, count: int, *, deadline: float, given: Given, after: int = 0
+        self,
+        name: str,
+        count: int,
+        *,
+        deadline: float,
+        given: Given,
+        after: int = 0,
+        above: int = 0,
     ) -> None:
-        """`count` keys in one block (or the largest block there is), from the log if need be."""
+        """`count` keys in one block (or the largest block there is), from the log if need be.
+
+        Of a lease made behind entry `after`, and larger than `above` if the table has such a key: a
+        worker that has not yet committed one gets others, and sees that.
+        """
         table = self._table(name)
         count = min(count, KEY_BLOCK_COUNT_MAX)
         if table is None or count < 1:
             given(Refusal(Reason.BUSY, f"{count} keys of {name!r}: out of bounds"))
             return
-        if (block := self._block(table, count, after)) is not None:
+        if (block := self._block(table, count, after, above)) is not None:
             given(block)
             return
-        table.waiters.append(_Waiter(count, after, deadline, given))
+        table.waiters.append(_Waiter(count, after, above, deadline, given))
         self._ask(table, count, deadline)
 
     def on_schema(self, version: int) -> None:
@@ -136,10 +156,10 @@ class Leases:
             table = self._tables[name] = _Table(name)
         return table
 
-    def _block(self, table: _Table, count: int, after: int) -> range | None:
+    def _block(self, table: _Table, count: int, after: int, above: int) -> range | None:
         table.forget_until(after)
         for position, lease in enumerate(table.leases):
-            if len(lease.keys) >= count:
+            if len(lease.keys) >= count and lease.keys.start > above:
                 return self._cut(table, position, count)
         return None
 
@@ -156,13 +176,12 @@ class Leases:
             return
         table.asking = True
         now = self._now()
-        lasted = now - table.leased_at
-        if table.leased_at and lasted < FAST_S:
-            table.lease_count = min(table.lease_count * 2, KEY_LEASE_COUNT_MAX)
-        elif table.leased_at and lasted > SLOW_S:
-            table.lease_count = max(table.lease_count // 2, KEY_LEASE_COUNT_MIN)
-        wanted = sum(waiter.count for waiter in table.waiters)
-        size = max(table.lease_count, wanted, min(count, KEY_BLOCK_COUNT_MAX))
+        wanted, waiting = sum(waiter.count for waiter in table.waiters), len(table.waiters)
+        if waiting and table.left >= wanted:
+            size = wanted  # For want of larger keys, not of more.
+        else:
+            table.adapt(now)
+            size = max(table.lease_count, wanted, min(count, KEY_BLOCK_COUNT_MAX))
         patience_ms = int((deadline - now) * 1000) + 1000
         proposal_id = proposal_ids.next()
         expires_at_ms = self._cluster_time_ms() + 2 * patience_ms
@@ -171,10 +190,11 @@ class Leases:
             proposal_id,
             encode_command(command),
             deadline=deadline,
-            settled=lambda end: self._leased(table, size, end),
+            settled=lambda end: self._leased(table, size, waiting, end),
         )
 
-    def _leased(self, table: _Table, size: int, end: Applied | Refusal) -> None:
+    def _leased(self, table: _Table, size: int, waiting: int, end: Applied | Refusal) -> None:
+        """A lease of so many keys, which so many were waiting for when it was asked for, has ended."""
         table.asking = False
         refusal = _why_not(table.name, end)
         table.leased_at = 0.0
@@ -187,8 +207,12 @@ class Leases:
             table.forget_until(self._schema_version)
         waiters, table.waiters = table.waiters, []
         now = self._now()
-        for waiter in waiters:
-            if (block := self._block(table, waiter.count, waiter.after)) is not None:
+        for position, waiter in enumerate(waiters):
+            block = self._block(table, waiter.count, waiter.after, waiter.above)
+            if block is None and refusal is None and position < waiting:
+                # A new lease lies above all keys in use: who wants more than that waits in vain.
+                block = self._block(table, waiter.count, waiter.after, 0)
+            if block is not None:
                 waiter.given(block)
             elif refusal is not None or waiter.deadline <= now:
                 late = Refusal(Reason.UNAVAILABLE, "No keys could be leased in time.")

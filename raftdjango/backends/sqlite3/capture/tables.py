@@ -45,13 +45,13 @@ class TableSpec:
 def read_spec(connection: sqlite3.Connection, name: str) -> TableSpec:
     """Read a table's spec; `NotReplicable` where its rows cannot travel."""
     found = connection.execute(
-        "SELECT type, sql FROM main.sqlite_master WHERE name = ? COLLATE NOCASE"
+        "SELECT type, sql, name FROM main.sqlite_master WHERE name = ? COLLATE NOCASE"
         " AND type IN ('table', 'view')",
         (name,),
     ).fetchone()
     if found is None:
         raise NotReplicable(f'Not replicable: there is no table "{name}" in the database.')
-    kind, sql = found
+    kind, sql, name = found  # As it was declared: names are compared without regard to case.
     if kind == "view":
         raise NotReplicable(f'Not replicable: "{name}" is a view; write the tables behind it.')
     if sql.lstrip()[:22].upper().split()[:2] == ["CREATE", "VIRTUAL"]:

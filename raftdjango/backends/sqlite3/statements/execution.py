@@ -10,16 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from raftdjango.backends.sqlite3.capture import journal
 from raftdjango.backends.sqlite3.cursor import storage_parameters
+from raftdjango.backends.sqlite3.statements import raw_keys
 from raftdjango.backends.sqlite3.statements.classify import (
     Kind,
     classify,
     may_fail_halfway,
     savepoint_name,
-)
-from raftdjango.backends.sqlite3.statements.key_source import (
-    RAW_BLOCK,
-    raise_local_sequence,
-    table_inserted_without,
 )
 from raftdjango.backends.sqlite3.transactions import commit
 from raftdjango.backends.sqlite3.transactions.failures import Failed
@@ -31,6 +27,7 @@ from raftdjango.writeset.pinning import unpinnable
 
 if TYPE_CHECKING:
     from raftdjango import writeset
+    from raftdjango.backends.sqlite3.capture.tables import TableSpec
     from raftdjango.backends.sqlite3.cursor import ReplicatedCursor
     from raftdjango.backends.sqlite3.replication import Replication
 
@@ -40,7 +37,7 @@ if TYPE_CHECKING:
 ATTEMPTS_MAX = 50
 EXCLUSIVE_AFTER = 5
 """Defeats after which nobody else may write until the statement is made: hot counters starve nobody."""
-DDL_SAVEPOINT = "raftdjango_ddl"
+OWN_SAVEPOINT = "raftdjango_statement"
 PAUSE_S_MIN, PAUSE_S_MAX = 0.002, 0.25
 
 _SAVEPOINTS = frozenset({Kind.SAVEPOINT, Kind.RELEASE, Kind.ROLLBACK_TO})
@@ -211,11 +208,21 @@ class Statements:
 
     def _speculate(self, statement: Statement) -> None:
         """Execute a write on the local database, captured."""
-        if statement.kind is Kind.WRITE and not self.as_statements:
-            self._raise_sequence(statement.sql)
-            self.speculation.run(statement.run)
+        if statement.kind is not Kind.WRITE or self.as_statements:
+            self._as_statement(statement)
             return
-        self._as_statement(statement)
+        keyless = None
+        if self.replication.keys_drawn_for is None:
+            keyless = raw_keys.keyless(
+                statement.sql,
+                statement.params,
+                many=statement.many,
+                spec_of=self._spec_or_none,
+            )
+        if keyless is None:
+            self.speculation.run(statement.run)
+        else:
+            self._run_keyless(statement, keyless)
 
     def _speculate_or_fail(self, statement: Statement) -> sqlite3.IntegrityError | None:
         """The same in autocommit; the error of an `OR FAIL`, which keeps the rows before it."""
@@ -228,15 +235,23 @@ class Statements:
             return error
         return None
 
-    def _raise_sequence(self, sql: str) -> None:
-        """Have SQLite choose keys that no other node gives, where the statement leaves them out."""
-        table = table_inserted_without(sql, self._key_chosen_by_sqlite)
-        if table is None:
+    def _run_keyless(self, statement: Statement, keyless: raw_keys.Keyless) -> None:
+        """Execute what leaves keys to SQLite, so that it chooses some that no other node gives."""
+        wrapper, table = self.replication.wrapper, keyless.table
+        raw_keys.reserve(wrapper, table, keyless.rows or 1)
+        if keyless.rows is not None:
+            self.speculation.run(statement.run)
             return
-        inserts = self.speculation.block.raw_inserts
-        if inserts.get(table, 0) % RAW_BLOCK == 0:
-            raise_local_sequence(self.replication.wrapper, table)
-        inserts[table] = inserts.get(table, 0) + 1
+        self._own_savepoint("SAVEPOINT")
+        try:
+            self.speculation.run(statement.run)
+            if needed := raw_keys.needed(wrapper, table):
+                self._own_savepoint("ROLLBACK TO")
+                self.speculation.capture.undone()
+                raw_keys.reserve(wrapper, table, needed)
+                self.speculation.run(statement.run)
+        finally:
+            self._own_savepoint("RELEASE")
 
     def _as_statement(self, statement: Statement) -> None:
         """Execute what travels as a statement, on the machine's terms that its entry will carry."""
@@ -267,7 +282,7 @@ class Statements:
         if statement.kind is not Kind.SCHEMA or self.as_statements:
             speculation.run(statement.run)
             return
-        self._ddl_savepoint("SAVEPOINT")
+        self._own_savepoint("SAVEPOINT")
         try:
             speculation.run(statement.run)
             speculation.capture.schema_changed()
@@ -275,25 +290,23 @@ class Statements:
                 speculation.capture.spec(table)
         except BaseException:
             speculation.check()
-            self._ddl_savepoint("ROLLBACK TO", "RELEASE")
+            self._own_savepoint("ROLLBACK TO", "RELEASE")
             speculation.capture.schema_changed()
             raise
-        self._ddl_savepoint("RELEASE")
+        self._own_savepoint("RELEASE")
 
-    def _ddl_savepoint(self, *verbs: str) -> None:
+    def _own_savepoint(self, *verbs: str) -> None:
         with self.speculation.guard.unlocked():
             if self.speculation.doomed is not None:
                 return  # All is undone already, or about to be.
             for verb in verbs:
-                self.speculation.connection.execute(f"{verb} {DDL_SAVEPOINT}")
+                self.speculation.connection.execute(f"{verb} {OWN_SAVEPOINT}")
 
-    def _key_chosen_by_sqlite(self, name: str) -> str | None:
-        """The AUTOINCREMENT column of a table, if it has one."""
+    def _spec_or_none(self, name: str) -> TableSpec | None:
         try:
-            spec = self.speculation.capture.spec(name)
+            return self.speculation.capture.spec(name)
         except NotReplicable:
             return None
-        return spec.rowid_key if spec.autoincrement else None
 
     def _autocommit(self, statement: Statement) -> None:
         """A transaction of its own, executed again when another one came first.

@@ -11,7 +11,6 @@ tables yet, and all leases from before it are void behind it.
 
 from __future__ import annotations
 
-import re
 import sqlite3
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +21,6 @@ from raftdjango.exceptions import ClusterUnavailable
 from raftdjango.writeset.rows import INTEGER_MAX
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from raftdjango.backends.sqlite3.base import DatabaseWrapper
     from raftdjango.backends.sqlite3.replication import Replication
 
@@ -32,14 +29,6 @@ LEASE_UNDER_LOCK_S = 1.0
 lease waits for; too short to keep others waiting for a majority that is not there."""
 ALLOCATOR = "raftdjango_key"
 """By table: the first key that was not leased yet."""
-RAW_BLOCK = 64
-"""Keys set aside for a raw INSERT, which does not say how many rows it will write."""
-
-_INSERT = re.compile(
-    r'\b(?:INSERT(?:\s+OR\s+\w+)?|REPLACE)\s+INTO\s+(?:"?main"?\s*\.\s*)?'
-    r'(?:"(?P<quoted>(?:[^"]|"")+)"|(?P<plain>\w+))\s*(?:\((?P<columns>[^)]*)\))?',
-    re.IGNORECASE,
-)
 
 
 def version_to_draw_for(replication: Replication) -> int:
@@ -92,51 +81,10 @@ def draw_keys(
     return keys
 
 
-def raise_local_sequence(connection: DatabaseWrapper, table: str) -> None:
-    """Have SQLite choose its next keys for `table` from a block that is nobody else's.
-
-    For SQL that leaves the key of an AUTOINCREMENT table out.  Call it in the transaction that the
-    statement runs in, which undoes it.  A statement that writes more rows than the block has keys
-    runs into keys that others may be given, which is a conflict.
-    """
-    replication = connection.replication
-    raw = _raw(connection)
-    locked = replication.holds_write_lock()
-    timeout_s = LEASE_UNDER_LOCK_S if locked else get_settings().commit_timeout_s
-    first = None
-    try:
-        if not replication.has_changed_schema():
-            version = replication.speculation.block.schema_version
-            first = replication.client.lease_keys(
-                table, RAW_BLOCK, timeout_s=timeout_s, after=version
-            ).start
-    except ClusterUnavailable:
-        if not locked:
-            raise
-    if first is None:
-        first = next_local_key(raw, table, "rowid")
-        if not replication.has_changed_schema():
-            replication.speculation.depends_on_row(ALLOCATOR, (table,))
-    # Outside of the transaction, which may have been rolled back meanwhile, it would be committed.
-    with replication.speculation.undisturbed(), replication.capture.guard.unlocked():
-        raised = raw.execute(
-            "UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = ?", (first - 1, table)
-        )
-        if not raised.rowcount:
-            raw.execute("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", (table, first - 1))
-
-
-def table_inserted_without(sql: str, key_of: Callable[[str], str | None]) -> str | None:
-    """The table that an INSERT in SQL writes without naming its key, where `key_of` knows one."""
-    found = _INSERT.search(sql)
-    if found is None:
-        return None
-    table = found["quoted"].replace('""', '"') if found["quoted"] else found["plain"]
-    key = key_of(table)
-    if key is None:
-        return None
-    columns = (found["columns"] or "").lower().replace('"', " ").replace(",", " ").split()
-    return None if key.lower() in columns else table
+def largest_local_key(raw: sqlite3.Connection, table: str) -> int:
+    """The largest key that an AUTOINCREMENT table has or had, as the snapshot knows."""
+    largest = _number(raw, f"SELECT max(rowid) FROM main.{_quote(table)}")
+    return max(largest, _number(raw, "SELECT seq FROM sqlite_sequence WHERE name = ?", table), 0)
 
 
 def next_local_key(raw: sqlite3.Connection, table: str, column: str) -> int:

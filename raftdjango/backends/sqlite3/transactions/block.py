@@ -39,8 +39,8 @@ class Block:
     renewed: bool = False
     wrote: bool = False
     """It may have changed rows, though perhaps undone that: reads are not remembered any more."""
-    raw_inserts: dict[str, int] = field(default_factory=dict)
-    """By table: INSERTs that left the key to SQLite, since its sequence was raised first."""
+    raw_keys: dict[str, range] = field(default_factory=dict)
+    """By table: the block of keys that SQLite's own sequence was raised to last."""
     failures: Failures = field(default_factory=Failures)
 
 

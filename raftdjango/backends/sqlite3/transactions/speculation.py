@@ -334,7 +334,7 @@ class Speculation:
     def rolled_back_to(self, name: str) -> None:
         """The transaction was rolled back to a savepoint, which stays open."""
         self._cut(name, keep=1)
-        self.block.raw_inserts.clear()
+        self.block.raw_keys.clear()
         self.capture.undone()
         self.block.failures.undone(self.capture)
 

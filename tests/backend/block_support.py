@@ -47,14 +47,24 @@ def given_way_at(part: str, *, skip: int = 0) -> Iterator[list[str]]:
             assert watchdog.is_alive()
         return 1  # what interrupt() does, which the watchdog is calling now
 
+    def over() -> None:
+        if watchdog.ident is not None:
+            watchdog.join(60)
+            assert not watchdog.is_alive()
+
+    def unwatch() -> None:
+        over()  # As the real one does: or the interrupt might meet the rollback that follows.
+        type(write_lock).unwatch(write_lock)
+
+    write_lock = speculation.write_lock
+    write_lock.unwatch = unwatch
     driver.set_trace_callback(began)
     driver.set_progress_handler(step, 1)
     try:
         yield met
     finally:
-        if watchdog.ident is not None:
-            watchdog.join(60)
-            assert not watchdog.is_alive()
+        over()
+        del write_lock.unwatch
         driver.set_trace_callback(None)
         driver.set_progress_handler(None, 1)
 

@@ -40,7 +40,7 @@ demo-clean: ## Forget the demo's data
 
 test: $(VENV)/.dev ## Everything: unit, simulation, real clusters, browser, Django's own suite, applications'
 	$(BIN)/python -m pytest -n 2 -m 'not cluster and not browser'
-	$(BIN)/python -m pytest -m 'cluster or browser'
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m 'cluster or browser'
 	$(BIN)/python -m tests.django_suite
 	$(BIN)/python -m tests.django_suite --live brief
 	$(BIN)/python -m tests.third_party brief

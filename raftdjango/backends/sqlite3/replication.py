@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from raftdjango.backends.sqlite3.base import DatabaseWrapper
     from raftdjango.backends.sqlite3.statements.blind import BlindOperation, InsertShape, Quoted
     from raftdjango.backends.sqlite3.transactions.locked import LockedConnection
+    from raftdjango.backends.sqlite3.transactions.write_lock import Turns
     from raftdjango.client import NodeClient, Outcome
-    from raftdjango.testing.courtesy import Courtesy
     from raftdjango.writeset import Row, Table, WriteSet
 
 SHAPES_MAX = 1_000
@@ -119,10 +119,10 @@ class Replication:
             self.speculation.forget_process()
         self._client = self.turn = self.keys_drawn_for = None
 
-    def _right_of_way(self) -> RightOfWay | Courtesy | None:
+    def _right_of_way(self) -> Turns | None:
         """The group's file, where the node has made one."""
-        if (courtesy := getattr(self.client, "right_of_way", None)) is not None:
-            return courtesy  # type: ignore[no-any-return]
+        if hasattr(self.client, "right_of_way"):  # in tests
+            return self.client.right_of_way  # type: ignore[no-any-return]
         try:
             folder = get_settings().group_dir(group_of(self.wrapper.alias))
         except KeyError:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from contextlib import AbstractContextManager, nullcontext
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from django.db import connections
 
@@ -15,14 +15,33 @@ if TYPE_CHECKING:
 
     from raftdjango.backends.sqlite3.capture.triggers import Capture
     from raftdjango.backends.sqlite3.transactions.locked import LockedConnection
-    from raftdjango.right_of_way.lock_file import RightOfWay, Watch
-    from raftdjango.testing.courtesy import Courtesy
+    from raftdjango.right_of_way.keeping import Keeping
 
 TAKE_LOCK_SQL = "DELETE FROM main.raftdjango_state WHERE 0 /* takes the write lock */"
 NOT_SET_UP = (
     "This database has not been set up for replication yet. Its node does that: "
     "start it with manage.py raftnode."
 )
+
+
+class Turns(Protocol):
+    """Who goes first: `raftdjango.right_of_way`'s file, or what stands for it in tests."""
+
+    keeping: Keeping
+    lock_yield_ms: int | None
+
+    @property
+    def is_free(self) -> bool:
+        """Whether nobody is to be let in first."""
+
+    def acquire(self, begin: Callable[[], bool], timeout_s: float, *, first: bool = False) -> bool:
+        """Call `begin` when it is one's turn, until it has the lock."""
+
+    def watch(self, doom: Callable[[], None], *, reserved_ms: int = 0) -> object:
+        """The lock is held: have `doom` called when others have waited long enough."""
+
+    def unwatch(self, watch: Any) -> object:
+        """The lock is about to be given back."""
 
 
 def busy_timeout_s(raw: LockedConnection) -> float:
@@ -36,13 +55,13 @@ class WriteLock:
     def __init__(self, connection: LockedConnection, capture: Capture) -> None:
         self.connection = connection
         self.capture = capture
-        self.find_right_of_way: Callable[[], RightOfWay | Courtesy | None] = lambda: None
-        self.right_of_way: RightOfWay | Courtesy | None = None
+        self.find_right_of_way: Callable[[], Turns | None] = lambda: None
+        self.right_of_way: Turns | None = None
         """None before there is a node that could wait."""
         self.timeout_s = 5.0
         self.turn_s = 0.0
         """How long all other nodes wait for this connection's transaction (an exclusive turn)."""
-        self._watch: Watch | None = None
+        self._watch: Any = None
 
     @property
     def is_wanted(self) -> bool:

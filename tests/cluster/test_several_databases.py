@@ -102,6 +102,7 @@ def test_the_second_loses_and_nothing_is_done_twice(cluster: Cluster, tmp_path: 
     worker, done = meanwhile(cluster, tmp_path, "Entry")
     assert (done["status"], done["runs"]) == (500, 1)
     assert "TransactionConflict" in done["error"]
+    assert "is committed and stays" in done["notes"]
     assert done["hooks"] == ["default"]
     assert worker.call("found", "beatenEntry") == {"default": [2], "ledger": [100], "plain": [1]}
 

@@ -30,7 +30,7 @@ def request(method: str, path: str, token: str = "", **query: Any) -> dict[str, 
         "content": response.content.decode(),
         "token": response.headers.get("Raft-Position", ""),
         "error": [cls.__name__ for cls in type(error[1]).__mro__] if error else [],
-        "message": str(error[1]) if error else "",
+        "notes": " ".join(getattr(error[1], "__notes__", [])) if error else "",
         "runs": len(views.runs),
         "hooks": list(views.hooks),
     }

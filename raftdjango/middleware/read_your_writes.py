@@ -2,8 +2,7 @@
 
 A response to a request that wrote carries the place in the log of its last write: signed, in a cookie
 for browsers, in a header for others.  A request that brings it back waits until this machine's database
-has come so far, which it nearly always has.  What was not signed here, is too old or is of another
-cluster asks for nothing.
+has come so far, which it nearly always has.  What was not signed here or is of another cluster asks for nothing.
 """
 
 from __future__ import annotations
@@ -49,8 +48,8 @@ class ReadYourWritesMiddleware:
     cookie_name: ClassVar[str | None] = "raft_position"
     """None: the header alone."""
     max_age_s: ClassVar[int] = 600
-    """So long a position is asked for; it also bounds what positions that a restored backup has taken
-    back may cost."""
+    """So long the cookie lives, by the browser's own clock.  How old a position is says nothing else:
+    machines' clocks may differ by more, and what this machine shows already costs no wait."""
     wait_s_max: ClassVar[float] = 3.0
     """After so long the request is answered by 503."""
     always: ClassVar[bool] = False
@@ -108,7 +107,7 @@ class ReadYourWritesMiddleware:
         if not token or len(token) > TOKEN_LENGTH_MAX:
             return {}
         try:
-            places = signing.loads(token, salt=SALT, max_age=self.max_age_s)
+            places = signing.loads(token, salt=SALT)
             return {
                 (str(cluster), str(group)): at_least_level(index).index
                 for cluster, group, index in places

@@ -34,6 +34,10 @@ if TYPE_CHECKING:
 logger = logging.getLogger("raftdjango.requests")
 
 STATE = "_raftdjango_retry"
+PARTLY = (
+    "Something else that this request wrote is committed and stays: an earlier block, one of another "
+    "database, or what a hook wrote. So it is not answered anew."
+)
 
 
 class RetryMiddleware:
@@ -100,10 +104,12 @@ class RetryMiddleware:
     def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
         """Take a conflict that the next run may not meet."""
         run: Run | None = getattr(request, STATE, None)
+        if run is None or not isinstance(error, TransactionConflict):
+            return None
+        if run.written.committed:
+            error.add_note(PARTLY)
         if (
-            run is None
-            or not isinstance(error, TransactionConflict)
-            or not run.allowed
+            not run.allowed
             or run.attempt >= self.attempts
             or run.written.may_have_written
             or not _can_be_read_again(run)

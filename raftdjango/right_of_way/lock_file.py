@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING
 
 from raftdjango.conf import get_settings
 from raftdjango.right_of_way.holders import Holder
+from raftdjango.right_of_way.keeping import Keeping
 from raftdjango.right_of_way.line import Line, Wait
 
 try:
@@ -91,7 +92,8 @@ class RightOfWay:
         group_dir.mkdir(parents=True, exist_ok=True)
         self._file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o660)
         slots_bytes = SLOT_BYTES * (1 + SLOT_COUNT)
-        size = slots_bytes + 2 * WORD * (1 + SLOT_COUNT)
+        line_bytes = 2 * WORD * (1 + SLOT_COUNT)
+        size = slots_bytes + line_bytes + WORD
         if os.fstat(self._file).st_size < size:
             os.ftruncate(self._file, size)
         self._map = mmap(self._file, size)
@@ -101,7 +103,8 @@ class RightOfWay:
             SLOT_BYTES // WORD + SINCE : slots_bytes // WORD : SLOT_BYTES // WORD
         ]
         """Of each worker's slot, since when it holds the lock."""
-        self._line = Line(self._words[slots_bytes // WORD : size // WORD])
+        self._line = Line(self._words[slots_bytes // WORD : (slots_bytes + line_bytes) // WORD])
+        self.keeping = Keeping(self._words[(slots_bytes + line_bytes) // WORD :])
         self._forget_process()
         _everybody.add(self)
 
@@ -183,7 +186,7 @@ class RightOfWay:
     @property
     def is_free(self) -> bool:
         """Whether nobody is known to wait for the lock; a look at a few words of memory."""
-        return not self._words[SINCE] and self._line.is_empty
+        return not self._words[SINCE] and self._line.is_empty and not self.keeping
 
     def acquire(self, begin: Callable[[], bool], timeout_s: float, *, first: bool = False) -> bool:
         """Call `begin` until it answers True: behind the applier, and in line with other workers.
@@ -218,9 +221,8 @@ class RightOfWay:
             pause_s = wait.look() if wait is not None else 0.0
             if not pause_s:
                 pause_s = POLL_S
-                if self._words[SINCE] in (0, dead_since) and (
-                    now - tried >= TRY_S or not any(self._held)
-                ):
+                due = now - tried >= TRY_S or not any(self._held)
+                if due and self._words[SINCE] in (0, dead_since) and not self.keeping:
                     if begin():
                         return True
                     tried = now

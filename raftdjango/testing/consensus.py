@@ -32,6 +32,7 @@ from raftdjango.client import Outcome
 from raftdjango.client.local_database import local_outcome
 from raftdjango.exceptions import ClusterUnavailable
 from raftdjango.testing import faults
+from raftdjango.testing.courtesy import Courtesy
 from raftdjango.writeset import VerdictKind, WriteSet, decode_command, encode_command
 
 if TYPE_CHECKING:
@@ -198,7 +199,6 @@ class InProcessClient:
 
     transaction_bytes_max = TRANSACTION_BYTES_MAX
     in_process = True
-    """Nobody else's applier waits for the test database's lock."""
 
     def __init__(self) -> None:
         self._wrapper: Callable[[], DatabaseWrapper | None] = lambda: None
@@ -220,6 +220,11 @@ class InProcessClient:
     def consensus(self) -> Consensus:
         """The consensus of the connection's present database file."""
         return Consensus.of(str(self.wrapper.settings_dict["NAME"]))
+
+    @property
+    def right_of_way(self) -> Courtesy:
+        """Among the threads that use the file."""
+        return Courtesy.of(str(self.wrapper.settings_dict["NAME"]))
 
     # -- NodeClient -----------------------------------------------------------------------------
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import Any
+from unittest import mock
 
 import pytest
 from asgiref.sync import async_to_sync, iscoroutinefunction
@@ -116,13 +118,18 @@ def test_what_asks_for_nothing(node: Node, monkeypatch: pytest.MonkeyPatch) -> N
     with override_settings(SECRET_KEY="another"):
         assert answer(reads, token=good).content == b"0"
 
-    class Hasty(ReadYourWritesMiddleware):
-        max_age_s = -1
-
-    assert answer(reads, Hasty, token=good).content == b"0", "expired"
     assert node.asked == []
     with override_settings(SECRET_KEY="new", SECRET_KEY_FALLBACKS=["tests"]):
         assert answer(reads, token=good).content == b"7"
+
+
+@committed
+@pytest.mark.parametrize("hours", [-24, 24])
+def test_the_clock_of_the_machine_that_told_it_does_not_matter(node: Node, hours: int) -> None:
+    here = time.time  # noqa: TID251 - a wall clock that is wrong
+    with mock.patch("time.time", lambda: here() + hours * 3600):
+        token = token_of(applied_index() + 1)
+    assert answer(reads, token=token).content == b"7"
 
 
 @committed

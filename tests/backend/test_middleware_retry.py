@@ -22,6 +22,7 @@ from rest_framework.response import Response
 
 from raftdjango.exceptions import ClusterUnavailable, TransactionConflict
 from raftdjango.middleware import RetryMiddleware, never_retry, retry_on_conflict
+from raftdjango.middleware.retry import PARTLY
 from raftdjango.testing.consensus import InProcessClient
 from raftdjango.testing.faults import conflict, inject, unavailable
 from raftdjango.transaction import retry as retry_module
@@ -249,9 +250,10 @@ def test_nothing_is_run_again_once_something_was_committed() -> None:
     with pytest.raises(TransactionConflict, match="the hook's own"):
         Client().get("/hook/")
     assert (len(runs), balance()) == (1, 1)
-    with pytest.raises(TransactionConflict, match="second transaction"):
+    with pytest.raises(TransactionConflict, match="second transaction") as caught:
         Client().get("/committing/")
     assert (len(runs), balance()) == (2, 2)
+    assert caught.value.__notes__ == [PARTLY]
 
 
 def test_an_asynchronous_view_is_run_again() -> None:

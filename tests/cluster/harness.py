@@ -136,6 +136,8 @@ class Cluster:
         self.settings = {"SECRET": "what the nodes of the tests sign with", **raftdjango}
         self.listen: dict[str, str] = {}
         """Where nodes listen that are not reached at their own address, but through something else."""
+        self.files = ["db.sqlite3"]
+        """The replicated databases."""
         self.nodes: dict[str, subprocess.Popen[bytes]] = {}
         self.workers: list[Worker] = []
         for name in self.names:
@@ -262,15 +264,16 @@ class Cluster:
     def assert_equal(self, *names: str) -> None:
         """Wait until databases are of one applied index, then compare them row for row."""
         chosen = names or tuple(self.names)
+        for file in self.files:
 
-        def at_one_index() -> list[Dump] | None:
-            dumps = [dump(self.database(name)) for name in chosen]
-            return dumps if len({applied_index(d) for d in dumps}) == 1 else None
+            def at_one_index(file: str = file) -> list[Dump] | None:
+                dumps = [dump(self.folder / name / file) for name in chosen]
+                return dumps if len({applied_index(d) for d in dumps}) == 1 else None
 
-        first, *others = wait_until(at_one_index, "equal applied indexes")
-        for name, other in zip(chosen[1:], others, strict=True):
-            for table in first.keys() | other.keys():
-                assert first.get(table) == other.get(table), (table, chosen[0], name)
+            first, *others = wait_until(at_one_index, f"equal applied indexes of {file}")
+            for name, other in zip(chosen[1:], others, strict=True):
+                for table in first.keys() | other.keys():
+                    assert first.get(table) == other.get(table), (file, table, chosen[0], name)
 
     def assert_quiet_logs(self) -> None:
         """No node has printed a traceback."""

@@ -108,9 +108,8 @@ class DatabaseCreation(creation.DatabaseCreation):
 
     def _clone_test_db(self, suffix: str, verbosity: int, keepdb: bool = False) -> None:  # noqa: FBT001, FBT002
         source = str(self.connection.settings_dict["NAME"])
+        # Also one that was kept: it would lack what has been migrated since, and it is a quick copy.
         target = self.get_test_db_clone_settings(suffix)["NAME"]
-        if keepdb and Path(target).exists():
-            return
         if verbosity >= 1:
             shown = self._get_database_display_str(verbosity, target)  # type: ignore[attr-defined]
             self.log(f"Cloning test database for alias {shown}...")

@@ -56,7 +56,7 @@ class Command(migrate.Command):
         if replication is not None and (missing := missing_folder(alias, file.absolute())):
             raise CommandError(missing)
         only_looks = options.get("plan") or options.get("check_unapplied")
-        if replication is None or only_looks:
+        if replication is None or (only_looks and not options.get("prune")):  # Django prunes first
             return super().handle(*args, **options)
         began = False
         try:

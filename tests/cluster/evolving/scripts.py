@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import importlib
+import io
 import time
 from pathlib import Path
 from typing import Any
 from unittest import mock
 
 from django.core.management import call_command
-from django.db import connection, migrations
+from django.db import connection, migrations, transaction
 from django.db.models import F
 
 from raftdjango.backends.sqlite3.transactions import migration_lock
+from raftdjango.writeset import WriteSet, decode_command
 from tests.cluster.evolving.models import Book
 from tests.cluster.scripts import *  # noqa: F403
 
@@ -36,6 +38,17 @@ def prepare(count: int) -> None:
             "INSERT INTO evolving_book (name, price) VALUES (%s, %s)",
             [(f"book {n}", n / 4) for n in range(count)],
         )
+
+
+def start_over(count: int) -> None:
+    """`prepare`, whatever state the application is in."""
+    with connection.cursor() as cursor:
+        tables = set(connection.introspection.table_names(cursor))
+        for table in ("evolving_book_related", "evolving_book", "evolving_shelf"):
+            cursor.execute(f"DROP TABLE IF EXISTS {table}")
+        if "django_migrations" in tables:
+            cursor.execute("DELETE FROM django_migrations WHERE app = 'evolving'")
+    prepare(count)
 
 
 def touch_books_until(stop_file: str) -> dict[str, Any]:
@@ -115,3 +128,35 @@ def migrate_rows(started_file: str, go_on_file: str) -> None:
         mock.patch("raftdjango.management.commands.migrate.longest_turn_s", lambda: 0.1),
     ):
         migrate_to("0002")
+
+
+def fences_of(command: str, *arguments: str) -> list[bool]:
+    """Run a command; of each write-set, whether it is void once somebody else has the migration lock."""
+    found = []
+    client = connection.replication.client
+    propose = client.propose
+
+    def noting(proposal_id: bytes, encoded: bytes, **how: Any) -> Any:
+        body = decode_command(encoded).body
+        if isinstance(body, WriteSet):
+            found.append(bool(body.fence))
+        return propose(proposal_id, encoded, **how)
+
+    with mock.patch.object(client, "propose", noting):
+        call_command(command, *arguments, verbosity=0)
+    return found
+
+
+def said(command: str, *arguments: str) -> str:
+    """What a command prints."""
+    stdout = io.StringIO()
+    call_command(command, *arguments, stdout=stdout, no_color=True)
+    return stdout.getvalue()
+
+
+def execute_all(sql: str) -> None:
+    """Statements as sqlflush and sqlsequencereset print them, in Django's transaction instead of theirs."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        for statement in sql.split(";\n"):
+            if statement.strip() and statement.strip() not in {"BEGIN", "COMMIT"}:
+                cursor.execute(statement)

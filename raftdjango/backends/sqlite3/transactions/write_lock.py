@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
-from typing import TYPE_CHECKING
+from contextlib import AbstractContextManager, nullcontext
+from typing import TYPE_CHECKING, Any, Protocol
+
+from django.db import connections
 
 from raftdjango.exceptions import ClusterUnavailable, TransactionConflict
 
@@ -12,13 +15,33 @@ if TYPE_CHECKING:
 
     from raftdjango.backends.sqlite3.capture.triggers import Capture
     from raftdjango.backends.sqlite3.transactions.locked import LockedConnection
-    from raftdjango.right_of_way.lock_file import RightOfWay, Watch
+    from raftdjango.right_of_way.keeping import Keeping
 
 TAKE_LOCK_SQL = "DELETE FROM main.raftdjango_state WHERE 0 /* takes the write lock */"
 NOT_SET_UP = (
     "This database has not been set up for replication yet. Its node does that: "
     "start it with manage.py raftnode."
 )
+
+
+class Turns(Protocol):
+    """Who goes first: `raftdjango.right_of_way`'s file, or what stands for it in tests."""
+
+    keeping: Keeping
+    lock_yield_ms: int | None
+
+    @property
+    def is_free(self) -> bool:
+        """Whether nobody is to be let in first."""
+
+    def acquire(self, begin: Callable[[], bool], timeout_s: float, *, first: bool = False) -> bool:
+        """Call `begin` when it is one's turn, until it has the lock."""
+
+    def watch(self, doom: Callable[[], None], *, reserved_ms: int = 0) -> object:
+        """The lock is held: have `doom` called when others have waited long enough."""
+
+    def unwatch(self, watch: Any) -> object:
+        """The lock is about to be given back."""
 
 
 def busy_timeout_s(raw: LockedConnection) -> float:
@@ -32,13 +55,13 @@ class WriteLock:
     def __init__(self, connection: LockedConnection, capture: Capture) -> None:
         self.connection = connection
         self.capture = capture
-        self.find_right_of_way: Callable[[], RightOfWay | None] = lambda: None
-        self.right_of_way: RightOfWay | None = None
-        """None where there is no node that could wait: in tests, and before there is one."""
+        self.find_right_of_way: Callable[[], Turns | None] = lambda: None
+        self.right_of_way: Turns | None = None
+        """None before there is a node that could wait."""
         self.timeout_s = 5.0
         self.turn_s = 0.0
         """How long all other nodes wait for this connection's transaction (an exclusive turn)."""
-        self._watch: Watch | None = None
+        self._watch: Any = None
 
     @property
     def is_wanted(self) -> bool:
@@ -58,7 +81,7 @@ class WriteLock:
                 if is_busy(error):
                     return False
                 raise not_set_up(error) from error
-        return True
+        return not self._is_kept  # else it is given back
 
     def begin(self) -> None:
         """BEGIN IMMEDIATE, standing back for the applier, with triggers that fit the schema."""
@@ -102,7 +125,18 @@ class WriteLock:
                 if is_busy(error):
                     return False
                 raise
+            if self._is_kept:  # since after the look before
+                self.connection.rollback()
+                return False
         return True
+
+    @property
+    def _is_kept(self) -> bool:
+        return self.right_of_way is not None and bool(self.right_of_way.keeping)
+
+    def keep(self) -> AbstractContextManager[None]:
+        """The lock is about to be given back to be had by the applier, and by nobody else until then."""
+        return nullcontext() if self.right_of_way is None else self.right_of_way.keeping.kept()
 
     def watch(self, give_way: Callable[[], None]) -> None:
         """The lock is held: have `give_way` called when the applier has waited long enough."""
@@ -128,3 +162,15 @@ def not_set_up(error: sqlite3.OperationalError) -> Exception:
     if "raftdjango_state" in str(error):
         return ClusterUnavailable(NOT_SET_UP)
     return error
+
+
+def holds_up_others(alias: str) -> bool:
+    """Whether this thread has a block open in another database that others may be waiting for."""
+    for other in connections.all(initialized_only=True):
+        if other.alias == alias or not other.in_atomic_block:
+            continue
+        replication = getattr(other, "replication", None)
+        # What locks another database gives, and whether it has, only that one knows.
+        if replication is None or replication.holds_write_lock():
+            return True
+    return False

@@ -1,0 +1,1 @@
+"""A release in which one migration stands for all those of before."""

@@ -1,0 +1,1 @@
+"""A project with two replicated databases and a plain one."""

@@ -29,6 +29,8 @@ LEASE_UNDER_LOCK_S = 1.0
 lease waits for; too short to keep others waiting for a majority that is not there."""
 ALLOCATOR = "raftdjango_key"
 """By table: the first key that was not leased yet."""
+_COUNTER = "max(CAST(seq AS INTEGER)) FROM main.sqlite_sequence"
+"""What SQLite makes of a counter, which users may have written."""
 
 
 def version_to_draw_for(replication: Replication) -> int:
@@ -71,32 +73,57 @@ def draw_keys(
         if not locked:
             raise
     if missing := count - len(keys):
-        local = next_local_key(_raw(connection), table, column)
-        first = max(local, max(keys, default=0) + 1)
+        first = max(behind_all(connection, table, column), max(keys, default=0) + 1)
         if first + missing > INTEGER_MAX:
             raise OperationalError(f"table {table} has no keys left")
         keys.extend(range(first, first + missing))
-        if not replication.has_changed_schema():
-            replication.speculation.depends_on_row(ALLOCATOR, (table,))
     return keys
 
 
-def largest_local_key(raw: sqlite3.Connection, table: str) -> int:
-    """The largest key that an AUTOINCREMENT table has or had, as the snapshot knows."""
-    largest = _number(raw, f"SELECT max(rowid) FROM main.{_quote(table)}")
-    return max(largest, _number(raw, "SELECT seq FROM sqlite_sequence WHERE name = ?", table), 0)
+def behind_all(connection: DatabaseWrapper, table: str, column: str) -> int:
+    """The first key behind all that the transaction's snapshot knows to be leased or used.
+
+    Whoever is given keys of the table meanwhile, leased or so, is a conflict at commit.
+    """
+    replication, raw = connection.replication, _raw(connection)
+    with replication.speculation.undisturbed():
+        name = replication.capture.spec(table).name  # As it was declared, by which keys are leased.
+        first = _next_local_key(raw, name, column)
+    locked = replication.speculation.block.locked
+    known = any(read.table.name == ALLOCATOR and read.key == (name,) for read in locked)
+    if not known and not replication.has_changed_schema():
+        replication.speculation.depends_on_row(ALLOCATOR, (name,))
+    return first
 
 
-def next_local_key(raw: sqlite3.Connection, table: str, column: str) -> int:
-    """The first key behind all that the connection's snapshot knows to be leased or used."""
-    name, key = _quote(table), _quote(column)
-    largest = _number(raw, f"SELECT max({key}) FROM {name}")
+def largest_local_key(raw: sqlite3.Connection, table: str, column: str) -> int:
+    """The largest key that a table has, or had with AUTOINCREMENT, as the snapshot knows."""
+    largest = _number(raw, f"SELECT max({_quote(column)}) FROM main.{_quote(table)}")
     try:
-        used = _number(raw, "SELECT seq FROM sqlite_sequence WHERE name = ?", table)
+        return max(largest, _number(raw, f"SELECT {_COUNTER} WHERE name = ?", table), 0)
     except sqlite3.OperationalError:
-        used = 0  # No table here is AUTOINCREMENT.
+        if _number(raw, "SELECT count(*) FROM main.sqlite_master WHERE name = 'sqlite_sequence'"):
+            raise
+        return max(largest, 0)  # No table here is AUTOINCREMENT.
+
+
+def raise_local_counter(connection: DatabaseWrapper, table: str, last: int) -> None:
+    """Have SQLite choose keys behind `last`, in the transaction that the connection is in."""
+    replication = connection.replication
+    raw = connection.connection
+    # Outside of the transaction, which may have been rolled back meanwhile, it would be committed.
+    with replication.speculation.undisturbed(), replication.capture.guard.unlocked():
+        raised = raw.execute(
+            "UPDATE main.sqlite_sequence SET seq = max(CAST(seq AS INTEGER), ?) WHERE name = ?",
+            (last, table),
+        )
+        if not raised.rowcount:
+            raw.execute("INSERT INTO main.sqlite_sequence (name, seq) VALUES (?, ?)", (table, last))
+
+
+def _next_local_key(raw: sqlite3.Connection, table: str, column: str) -> int:
     leased = _number(raw, "SELECT next_key FROM raftdjango_key WHERE table_name = ?", table)
-    return max(largest + 1, used + 1, leased, 1)
+    return max(largest_local_key(raw, table, column) + 1, leased, 1)
 
 
 def _prober(raw: sqlite3.Connection, table: str, column: str) -> Any:

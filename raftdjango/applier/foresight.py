@@ -23,6 +23,7 @@ from raftdjango.applier.entries import Applied
 from raftdjango.applier.faults import Refused
 from raftdjango.applier.keys import first_key, leasable, next_key, sequences
 from raftdjango.applier.schema import ACTIONS
+from raftdjango.applier.tables import KEY
 from raftdjango.writeset import (
     BlindDelete,
     BlindInsert,
@@ -157,8 +158,8 @@ class _Ahead:
         table = operation.table
         name = table.name.lower()
         key = table.key[0]
-        if name == "sqlite_sequence":
-            raise _Unknown
+        if name in {"sqlite_sequence", KEY}:
+            raise _Unknown  # Of the allocator's row, though it is only read: rows without a lease.
         if isinstance(operation, Insert):
             self._reaches(name, operation.row[key])
         elif isinstance(operation, BlindInsert):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from raftdjango.applier.actions import check_restrictions, delete_with_actions, update_with_actions
 from raftdjango.applier.faults import Refused, is_same_everywhere, is_too_long, message_of
-from raftdjango.applier.keys import highest_key
+from raftdjango.applier.keys import highest_key, lease_used
 from raftdjango.applier.plans import Plan
 from raftdjango.applier.references import MESSAGE, References, sort_key
 from raftdjango.applier.schema import ACTIONS, Schema
@@ -74,6 +74,8 @@ class Operations:
         self.rows: list[Row] = []
         self.changed: set[str] = set()
         """Tables of which the write-set has changed rows so far."""
+        self._keys_chosen: dict[str, None] = {}
+        """Tables whose keys the write-set has chosen without a lease."""
         self.bounded = False
         """Values may be shorter for now than they ever may: what is too long gets no verdict."""
         self._methods: dict[type, Callable[..., None]] = {
@@ -92,6 +94,7 @@ class Operations:
         self.references.clear()
         self.row_count, self.rows = 0, []
         self.changed.clear()
+        self._keys_chosen.clear()
         operations = write_set.operations
         position = 0
         while position < len(operations):
@@ -109,6 +112,8 @@ class Operations:
                 if not is_same_everywhere(error) or (self.bounded and is_too_long(error)):
                     raise
                 raise Refused(_verdict(first, error)) from error
+        for name in self._keys_chosen:
+            lease_used(self._cursor, self._schema, name)
         if not write_set.foreign_keys_off:
             self._check_references(operations)
         if self.row_count or self.rows:
@@ -216,12 +221,13 @@ class Operations:
             self.references.removed(plan, old)
 
     def _read(self, operation: ValidatedRead) -> None:
-        table = operation.table
+        if operation.table.name != KEY:
+            self._certify(self.plan(operation.table), operation.key, operation.before)
+            return
         # Whoever has chosen keys himself says so by naming the allocator's row that he went by.
-        plan = (
-            Plan(table, self._schema, reading_keys=True) if table.name == KEY else self.plan(table)
-        )
+        plan = Plan(operation.table, self._schema, reading_keys=True)
         self._certify(plan, operation.key, operation.before)
+        self._keys_chosen[str(operation.key[0])] = None
 
     # Statements ----------------------------------------------------------------------------------
 

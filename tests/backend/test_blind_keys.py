@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.db import IntegrityError, connection, connections, transaction
 
+from raftdjango.backends.sqlite3.statements import key_source
 from raftdjango.conf import get_settings
-from raftdjango.exceptions import ClusterUnavailable
+from raftdjango.exceptions import ClusterUnavailable, TransactionConflict
 from tests.backend.blind_models import (
     OnlyKey,
     Place,
     Visit,
 )
-from tests.backend.blind_support import both_ways, committed
+from tests.backend.blind_support import both_ways, committed, overtake
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -131,6 +132,61 @@ def test_keys_chosen_under_the_lock_lie_behind_all_leased_ones(
         Place.objects.filter(name="a").update(name="b")
         assert Place.objects.create(name="c").pk == leased
         assert Place.objects.create(name="d").pk == leased + 1
+
+
+@committed
+@pytest.mark.parametrize("in_sql", [False, True])
+def test_of_two_that_choose_the_same_keys_one_is_a_conflict(
+    monkeypatch: pytest.MonkeyPatch, *, in_sql: bool
+) -> None:
+    """Also when the row of the first is gone by then."""
+
+    def lease_keys(*args: Any, **kwargs: Any) -> range:
+        raise ClusterUnavailable("no majority")
+
+    Visit.objects.create()
+    Place.objects.create(name="a")
+    monkeypatch.setattr(type(connection.replication.client), "lease_keys", lease_keys)
+    given: list[int] = []
+
+    def create(name: str) -> None:
+        with transaction.atomic():
+            Visit.objects.update(place=None)  # which takes the write lock
+            if in_sql:
+                with connection.cursor() as cursor:
+                    cursor.execute("INSERT INTO backend_place (name) VALUES (%s)", [name])
+                    given.append(cursor.lastrowid)
+            else:
+                given.append(Place.objects.create(name=name).pk)
+
+    def others() -> None:
+        create("theirs")
+        Place.objects.get(name="theirs").delete()
+
+    overtake(others)
+    with pytest.raises(TransactionConflict):
+        create("mine")
+    create("mine, again")
+    assert given[0] == given[1] < given[2]
+
+
+@committed
+def test_without_a_lease_the_table_may_be_named_in_any_case(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As a model may that Django does not manage."""
+    leased = Place.objects.create(name="a").pk + 1000
+    consensus = connection.replication.client.consensus
+    consensus.connection.execute(
+        "REPLACE INTO raftdjango_key VALUES ('backend_place', ?)", [leased]
+    )
+    with transaction.atomic():
+        Place.objects.update(name="b")
+        assert key_source.behind_all(connection, "BACKEND_Place", "id") == leased
+        (read,) = connection.replication.speculation.block.locked
+        assert read.key == ("backend_place",)
+        key_source.behind_all(connection, "backend_place", "id")
+        assert connection.replication.speculation.block.locked == [read], "once is enough"
 
 
 @committed

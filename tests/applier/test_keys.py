@@ -1,0 +1,164 @@
+"""The allocator of keys knows of all that were given, leased or not, whatever becomes of rows and tables."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from raftdjango.writeset import (
+    BlindInsert,
+    Insert,
+    KeyLease,
+    Table,
+    ValidatedRead,
+    VerdictKind,
+    row_digest,
+)
+from tests.applier.replica import Replica, sql
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Make = Callable[..., Replica]
+
+AUTO = "CREATE TABLE auto (id integer PRIMARY KEY AUTOINCREMENT, v)"
+PLAIN = "CREATE TABLE Plain (id INTEGER PRIMARY KEY, v)"
+TABLES = {"auto": Table("auto", ("id", "v"), (0,)), "Plain": Table("Plain", ("id", "v"), (0,))}
+A = TABLES["auto"]
+KEY = Table("raftdjango_key", ("table_name", "next_key"), (0,))
+REBUILD = (
+    "CREATE TABLE new__auto (id integer PRIMARY KEY AUTOINCREMENT, v, w)",
+    "INSERT INTO new__auto SELECT id, v, 0 FROM auto",
+    "DROP TABLE auto",
+    "ALTER TABLE new__auto RENAME TO auto",
+)
+
+
+def lease(node: Replica, table: str = "auto", count: int = 10) -> int:
+    return node.do(KeyLease(table, count)).first_key
+
+
+def chosen(node: Replica, table: Table, *keys: int) -> bytes:
+    """A write-set whose keys were chosen without a lease."""
+    rows = [Insert(table, (key, "chosen")) for key in keys]
+    return node.command(node.read(KEY, table.name), *rows)
+
+
+@pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
+@pytest.mark.parametrize("leased", [False, True])
+def test_of_two_that_chose_the_same_keys_one_is_a_conflict(
+    replica: Make, table: Table, *, leased: bool
+) -> None:
+    """Also when the rows of the first are gone by then: nothing else would tell."""
+    node = replica(AUTO, PLAIN)
+    first = lease(node, table.name) + 10 if leased else 1
+    one, other = (chosen(node, table, first, first + 1) for _ in range(2))
+    assert node.submit(one).kind is VerdictKind.APPLIED
+    node.apply(node.delete(table, first), node.delete(table, first + 1))
+    verdict = node.submit(other)
+    assert (verdict.kind, verdict.table) == (VerdictKind.CONFLICT, "raftdjango_key")
+    assert lease(node, table.name) == first + 2
+
+
+def test_keys_that_were_chosen_lie_below_what_is_leased_later(replica: Make) -> None:
+    node = replica(AUTO)
+    node.submit(chosen(node, A, 7, 8))
+    assert node.select("SELECT * FROM raftdjango_key") == [("auto", 9)]
+    lease(node)
+    node.apply(Insert(A, (3, "of an older lease")))
+    assert lease(node) == 19
+
+
+def test_a_conflict_raises_nothing(replica: Make) -> None:
+    node = replica(AUTO)
+    stale = ValidatedRead(KEY, ("auto",), row_digest(("auto", 7)))
+    assert node.apply(stale, Insert(A, (500, "x"))).kind is VerdictKind.CONFLICT
+    twice = node.command(node.read(KEY, "auto"), Insert(A, (500, "x")), Insert(A, (500, "y")))
+    assert node.submit(twice).kind is VerdictKind.CONSTRAINT_CONFLICT
+    assert lease(node) == 1
+
+
+def test_the_largest_key_of_all(replica: Make) -> None:
+    node = replica(AUTO, PLAIN)
+    for table in TABLES.values():
+        assert node.submit(chosen(node, table, 2**63 - 1)).kind is VerdictKind.APPLIED
+        assert node.do(KeyLease(table.name, 1)).message == f"table {table.name} has no keys left"
+
+
+def test_rows_of_a_migration_have_used_their_keys(replica: Make) -> None:
+    """It chose them without a lease, and without saying by what."""
+    node = replica(AUTO)
+    node.apply(
+        sql("ALTER TABLE auto ADD COLUMN w"),
+        Insert(Table("auto", ("id", "v", "w"), (0,)), (5, 0, 0)),
+    )
+    node.apply(node.delete(Table("auto", ("id", "v", "w"), (0,)), 5))
+    node.apply(*map(sql, REBUILD), foreign_keys_off=True)
+    assert node.select("SELECT * FROM sqlite_sequence") == [("auto", 0)]
+    assert lease(node) == 6
+
+
+def test_a_rebuilt_table_keeps_keys_that_were_chosen(replica: Make) -> None:
+    node = replica(AUTO)
+    node.submit(chosen(node, A, 41))
+    node.apply(node.delete(A, 41))
+    node.apply(*map(sql, REBUILD), foreign_keys_off=True)
+    assert lease(node) == 42
+
+
+@pytest.mark.parametrize("rebuilt", [(), REBUILD])
+def test_a_table_keeps_its_leases_under_another_name(
+    replica: Make, rebuilt: tuple[str, ...]
+) -> None:
+    node = replica(AUTO)
+    lease(node)
+    node.apply(Insert(A, (4, 0)))
+    node.apply(node.delete(A, 4))
+    node.apply(*map(sql, rebuilt), sql("ALTER TABLE auto RENAME TO other"))
+    assert node.select("SELECT * FROM raftdjango_key") == [("other", 11)]
+    assert lease(node, "other") == 11
+
+
+def test_tables_that_swap_names(replica: Make) -> None:
+    node = replica(AUTO, AUTO.replace("auto", "b"))
+    for count in (10, 20):
+        lease(node, "auto" if count == 10 else "b", count)
+    renames = [("auto", "tmp"), ("b", "auto"), ("tmp", "b")]
+    node.apply(*(sql(f"ALTER TABLE {old} RENAME TO {new}") for old, new in renames))
+    assert (lease(node, "auto"), lease(node, "b")) == (21, 11)
+
+
+def test_another_column_is_no_other_table(replica: Make) -> None:
+    node = replica(AUTO)
+    lease(node)
+    node.apply(sql("ALTER TABLE auto RENAME COLUMN v TO w"))
+    assert lease(node) == 11
+
+
+def test_a_new_table_of_an_old_name_begins_anew(replica: Make) -> None:
+    node = replica(AUTO)
+    lease(node)
+    node.apply(sql("DROP TABLE auto"))
+    node.apply(sql(AUTO))
+    assert lease(node) == 1
+
+
+@pytest.mark.parametrize("value", ["'70'", "70.0", "70"])
+def test_counters_that_users_wrote(replica: Make, value: str) -> None:
+    """SQLite makes a number of them, and goes by the first of a table."""
+    node = replica(AUTO)
+    node.apply(sql(f"INSERT INTO sqlite_sequence (name, seq) VALUES ('auto', {value})"))
+    node.apply(sql("INSERT INTO sqlite_sequence (name, seq) VALUES ('auto', 5)"))
+    node.apply(BlindInsert(A, (1,), ("by SQLite",)))
+    assert node.select("SELECT id FROM auto") == [(71,)]
+    assert lease(node) == 72
+
+
+def test_nothing_is_foretold_behind_keys_that_were_chosen(replica: Make) -> None:
+    node = replica(AUTO)
+    commands = [chosen(node, A, 1, 2), node.wrap(KeyLease("auto", 10))]
+    assert node.applier.foresee(node.entries(commands)) == []
+    _, leased = node.batch(commands)
+    assert leased.verdict is not None
+    assert leased.verdict.first_key == 3

@@ -371,7 +371,7 @@ class Speculation:
     def run(self, execute: Callable[[], Any]) -> None:
         """Execute a statement that may write, with capture in place for every table it writes."""
         try:
-            with self.lock:
+            with self.lock, self.guard.statement():
                 self._run_captured(execute)
         except sqlite3.Error as error:
             # Not under the lock, for which the watchdog may be waiting.

@@ -23,7 +23,6 @@ from raftdjango.applier.entries import Applied
 from raftdjango.applier.faults import Refused
 from raftdjango.applier.keys import first_key, leasable, next_key, sequences
 from raftdjango.applier.schema import ACTIONS
-from raftdjango.applier.tables import KEY
 from raftdjango.writeset import (
     BlindDelete,
     BlindInsert,
@@ -39,6 +38,7 @@ from raftdjango.writeset import (
     WriteSet,
     decode_command,
 )
+from raftdjango.writeset.chosen_keys import keys_chosen_by
 from raftdjango.writeset.rows import INTEGER_MAX
 
 if TYPE_CHECKING:
@@ -158,8 +158,8 @@ class _Ahead:
         table = operation.table
         name = table.name.lower()
         key = table.key[0]
-        if name in {"sqlite_sequence", KEY}:
-            raise _Unknown  # Of the allocator's row, though it is only read: rows without a lease.
+        if name == "sqlite_sequence" or keys_chosen_by(operation):
+            raise _Unknown
         if isinstance(operation, Insert):
             self._reaches(name, operation.row[key])
         elif isinstance(operation, BlindInsert):

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 
 NO_KEYS_LEFT = "has no keys left"
+KEYS = "keys"
+"""Message of the conflict: part of stored verdicts, a word for programs."""
 
 
 def _refused(table: str, message: str) -> Refused:
@@ -92,11 +94,22 @@ def _lease_up_to(cursor: sqlite3.Cursor, name: str, following: int) -> None:
     )
 
 
+def check_unused(
+    cursor: sqlite3.Cursor, schema: Schema, name: str, first: int, *, or_leased: bool
+) -> None:
+    """Refuse keys that were chosen from `first` on if somebody was given some of them first."""
+    declared = schema.table(name)
+    if declared is None or not declared.integer_key:
+        return  # The write-set makes it.
+    following = next_key(cursor, declared.table.name) if or_leased else 0
+    if max(following, highest_key(schema, declared) + 1) > first:
+        raise Refused(Verdict(VerdictKind.CONFLICT, table=name, message=KEYS))
+
+
 def lease_used(cursor: sqlite3.Cursor, schema: Schema, name: str) -> None:
     """After rows whose keys were chosen without a lease: they are as if leased.
 
-    So whoever has chosen the same ones conflicts, by the allocator's row, though these rows may be
-    gone by then; and so they stay used when a table is made anew and SQLite's counter is lost.
+    So they stay used when rows are gone, and when a table is made anew and SQLite's counter is lost.
     """
     declared = schema.table(name)
     if declared is None or not declared.integer_key:

@@ -15,6 +15,7 @@ from raftdjango.writeset import (
     VerdictKind,
     row_digest,
 )
+from raftdjango.writeset.chosen_keys import keys_chosen
 from tests.applier.replica import Replica, sql
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ AUTO = "CREATE TABLE auto (id integer PRIMARY KEY AUTOINCREMENT, v)"
 PLAIN = "CREATE TABLE Plain (id INTEGER PRIMARY KEY, v)"
 TABLES = {"auto": Table("auto", ("id", "v"), (0,)), "Plain": Table("Plain", ("id", "v"), (0,))}
 A = TABLES["auto"]
-KEY = Table("raftdjango_key", ("table_name", "next_key"), (0,))
 REBUILD = (
     "CREATE TABLE new__auto (id integer PRIMARY KEY AUTOINCREMENT, v, w)",
     "INSERT INTO new__auto SELECT id, v, 0 FROM auto",
@@ -42,7 +42,7 @@ def lease(node: Replica, table: str = "auto", count: int = 10) -> int:
 def chosen(node: Replica, table: Table, *keys: int) -> bytes:
     """A write-set whose keys were chosen without a lease."""
     rows = [Insert(table, (key, "chosen")) for key in keys]
-    return node.command(node.read(KEY, table.name), *rows)
+    return node.command(keys_chosen(table.name, min(keys)), *rows)
 
 
 @pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
@@ -57,7 +57,7 @@ def test_of_two_that_chose_the_same_keys_one_is_a_conflict(
     assert node.submit(one).kind is VerdictKind.APPLIED
     node.apply(node.delete(table, first), node.delete(table, first + 1))
     verdict = node.submit(other)
-    assert (verdict.kind, verdict.table) == (VerdictKind.CONFLICT, "raftdjango_key")
+    assert (verdict.kind, verdict.table) == (VerdictKind.CONFLICT, table.name)
     assert lease(node, table.name) == first + 2
 
 
@@ -72,11 +72,58 @@ def test_keys_that_were_chosen_lie_below_what_is_leased_later(replica: Make) -> 
 
 def test_a_conflict_raises_nothing(replica: Make) -> None:
     node = replica(AUTO)
-    stale = ValidatedRead(KEY, ("auto",), row_digest(("auto", 7)))
-    assert node.apply(stale, Insert(A, (500, "x"))).kind is VerdictKind.CONFLICT
-    twice = node.command(node.read(KEY, "auto"), Insert(A, (500, "x")), Insert(A, (500, "y")))
+    twice = node.command(keys_chosen("auto", 500), Insert(A, (500, "x")), Insert(A, (500, "y")))
     assert node.submit(twice).kind is VerdictKind.CONSTRAINT_CONFLICT
     assert lease(node) == 1
+    stale = node.command(keys_chosen("auto", 5), Insert(A, (600, "x")))
+    assert node.submit(stale).kind is VerdictKind.CONFLICT
+    assert lease(node) == 11
+
+
+@pytest.mark.parametrize("table", TABLES.values(), ids=TABLES)
+def test_leases_and_rows_below_are_no_conflict(replica: Make, table: Table) -> None:
+    """A lease of one's own, for one, that came to nothing because it lay too low."""
+    node = replica(AUTO, PLAIN)
+    command = chosen(node, table, 21, 22)
+    assert lease(node, table.name, 20) == 1
+    node.apply(Insert(table, (20, "of a lease")))
+    assert node.submit(command).kind is VerdictKind.APPLIED
+
+
+def test_a_row_above_is_a_conflict(replica: Make) -> None:
+    node = replica(AUTO)
+    command = chosen(node, A, 21)
+    node.apply(Insert(A, (30, "whoever chose it")))
+    node.apply(node.delete(A, 30))
+    assert node.submit(command).kind is VerdictKind.CONFLICT
+
+
+def test_behind_statements_leases_are_void(replica: Make) -> None:
+    """A migration that gave keys first does not lose to a lease that nobody has used."""
+    node = replica(AUTO)
+    index = sql("CREATE INDEX i ON auto (v)")
+    commands = [
+        node.command(keys_chosen("auto", 1), Insert(A, (1, name)), index) for name in ("x", "y")
+    ]
+    lease(node)
+    assert node.submit(commands[0]).kind is VerdictKind.APPLIED
+    assert lease(node) == 11
+
+
+def test_of_a_table_that_is_made_along_with_them(replica: Make) -> None:
+    node = replica()
+    command = node.command(keys_chosen("auto", 1), sql(AUTO), Insert(A, (1, "x")))
+    assert node.submit(command).kind is VerdictKind.APPLIED
+    assert lease(node) == 2
+
+
+@pytest.mark.parametrize("key", [("auto",), ("auto", "x"), (None, 1), ("auto", 1)])
+def test_the_allocators_row_itself_cannot_be_read(replica: Make, key: tuple[object, ...]) -> None:
+    node = replica(AUTO)
+    table = Table("raftdjango_key", ("table_name", "next_key"), tuple(range(len(key))))
+    before = row_digest(("auto", 1)) if key == ("auto", 1) else b""
+    verdict = node.apply(ValidatedRead(table, key, before), Insert(A, (1, "x")))
+    assert verdict.message == "table raftdjango_key may not be modified"
 
 
 def test_the_largest_key_of_all(replica: Make) -> None:

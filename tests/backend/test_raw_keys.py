@@ -6,9 +6,8 @@ from contextlib import nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, OperationalError, connection, transaction
 
-from raftdjango.backends.sqlite3.statements.raw_keys import BLOCK_MIN
 from raftdjango.exceptions import ClusterUnavailable
 from tests.backend.blind_models import Place
 from tests.backend.blind_support import both_ways, committed
@@ -166,12 +165,10 @@ def test_a_query_that_gives_more_rows_than_the_block_has_keys(
     asked = lend(fresh_block(100))
     proposed.clear()
     execute(QUERY, 500, "q")
-    (few, _), (enough, _) = asked
-    assert few <= BLOCK_MIN
-    assert enough == 500
-    assert keys() == [1, *range(1100 + few, 1600 + few)]
+    assert asked == [(500, 1)]
+    assert keys() == [1, *range(100, 600)]
     assert [set(each) for each in proposed] == [{"Insert"}]
-    assert len(proposed[0]) == 500, "what ran out of its block was undone"
+    assert len(proposed[0]) == 500, "what was counted was undone"
 
 
 @committed
@@ -184,7 +181,7 @@ def test_in_a_block_what_came_before_such_a_query_stays(lend: Leases) -> None:
             assert Place.objects.count() == 41
         execute(QUERY, 3, "r")
     assert Place.objects.get(name="first").pk == 100
-    assert keys() == [100, *range(1116, 1156), *range(2157, 2160)]
+    assert keys() == [100, *range(1116, 1156), *range(2156, 2159)]
 
 
 @both_ways
@@ -212,9 +209,8 @@ OTHERS = {
     "division": f"INSERT INTO {TABLE} (id, name) VALUES (1/0, %s)",
     "subquery": f"INSERT INTO {TABLE} (id, name) VALUES ((SELECT 1 WHERE 0), %s)",
     "its other name": f"INSERT INTO {TABLE} (rowid, name) VALUES (NULL, %s)",
-    "own key first": f"INSERT INTO {TABLE} (id, name) VALUES (3000, 'c'), (NULL, %s)",
-    "own key of a query": f"INSERT INTO {TABLE} (id, name) SELECT 3000, 'c' UNION ALL SELECT NULL, %s",
-    "own key last": f"INSERT INTO {TABLE} (id, name) VALUES (NULL, %s), (3000, 'c')",
+    "own key": f"INSERT INTO {TABLE} (id, name) VALUES (30, 'c'), (NULL, %s)",
+    "own key of a query": f"INSERT INTO {TABLE} (id, name) SELECT 30, 'c' UNION ALL SELECT NULL, %s",
     "ignored": f"INSERT OR IGNORE INTO {TABLE} (name) SELECT 'before' UNION ALL SELECT %s",
 }
 
@@ -242,33 +238,85 @@ def test_one_parameter_among_others_is_no_key(lend: Leases, _database: None) -> 
     assert len(mine) == 2
 
 
+ABOVE = {
+    "executions": [("a", 10**7), ("b", None)],
+    "one below": [("a", 500), ("b", None), ("c", 10**7), ("d", None)],
+}
+
+
 @both_ways
-def test_executions_with_and_without_keys(
+@pytest.mark.parametrize("rows", ABOVE.values(), ids=ABOVE)
+def test_a_row_with_a_key_of_its_own_above_all(
+    lend: Leases, proposed: list[list[str]], rows: list[Any], _database: None
+) -> None:
+    """SQLite counts on from it: nobody may have been given those keys, and no lease is in vain."""
+    asked = lend(fresh_block(MINE.start))
+    proposed.clear()
+    sql = f"INSERT INTO {TABLE} (name, id) VALUES (%s, %s)"
+    with connection.cursor() as cursor:
+        cursor.executemany(sql, rows)
+    assert keys()[-1] == 10**7 + 1
+    assert asked == []
+    assert proposed == [["ValidatedRead", *["Insert"] * len(rows)]]
+
+
+@both_ways
+def test_rows_that_all_have_keys_take_none(
     lend: Leases, proposed: list[list[str]], _database: None
 ) -> None:
-    """SQLite counts on from a key of a row's own, wherever that lies."""
-    lend(fresh_block(MINE.start))
+    """As when rows are copied; though only SQLite can tell."""
+    asked = lend(fresh_block(MINE.start))
+    Place.objects.create(pk=70, name="before")
+    asked.clear()
     proposed.clear()
-    with connection.cursor() as cursor:
-        cursor.executemany(
-            f"INSERT INTO {TABLE} (name, id) VALUES (%s, %s)", [("a", 10**7), ("b", None)]
-        )
-    assert keys() == [10**7, 10**7 + 1]
-    assert proposed == [["ValidatedRead", "Insert", "Insert"]], "keys that nobody leases meanwhile"
+    execute(f"INSERT INTO {TABLE} (id, name) SELECT id + 10, 'copy' FROM {TABLE}")
+    execute(f"INSERT INTO {TABLE} (id, name) VALUES (10 + 10, 'computed')")
+    assert keys() == [20, 70, 80]
+    assert asked == []
+    assert proposed == [["Insert"]] * 2
+    execute(ONE, "next")
+    assert [above for _, above in asked] == [80], "the counter is where it was"
+
+
+@committed
+def test_a_failure_in_the_midst_of_counting(lend: Leases) -> None:
+    lend(fresh_block(MINE.start))
+    with transaction.atomic():
+        with pytest.raises(OperationalError), transaction.atomic():
+            execute(f"INSERT INTO {TABLE} (name) SELECT abs(-9223372036854775808)")
+        with pytest.raises(OperationalError):
+            execute(f"INSERT INTO {TABLE} (name) SELECT abs(-9223372036854775808)")
+        execute(ONE, "a")
+    assert keys() == [MINE.start]
+
+
+@committed
+def test_a_check_of_the_key(lend: Leases, proposed: list[list[str]]) -> None:
+    execute("CREATE TABLE few (id integer PRIMARY KEY AUTOINCREMENT CHECK (id < 9000), v)")
+    try:
+        lend(fresh_block(MINE.start))
+        execute("INSERT INTO few (v) SELECT 1 UNION ALL SELECT 2")
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT count(*) FROM few")
+            assert cursor.fetchone() == (2,)
+        assert proposed[-1] == ["ValidatedRead", "Insert", "Insert"]
+    finally:
+        execute("DROP TABLE few")
 
 
 @committed
 @pytest.mark.parametrize("in_a_block", [False, True])
 def test_rows_that_an_or_fail_leaves(lend: Leases, *, in_a_block: bool) -> None:
     Place.objects.create(pk=1, name="q40")
-    lend(fresh_block(MINE.start))
+    asked = lend(fresh_block(MINE.start))
     sql = QUERY.replace("INSERT", "INSERT OR FAIL")
     with transaction.atomic() if in_a_block else nullcontext():
         with pytest.raises(IntegrityError):
             execute(sql, 50, "q")
     assert len(keys()) == 40
     assert keys()[1:] == list(range(keys()[1], keys()[1] + 39))
-    assert keys()[1] > MINE.start, "those of the first block did not suffice"
+    assert keys()[1] == MINE.start
+    assert asked[0][0] >= 39
 
 
 @committed
@@ -278,7 +326,7 @@ def test_a_query_whose_rows_chance_decides(lend: Leases, proposed: list[list[str
     connection.connection.create_function("how_many", 0, lambda: next(wanted))
     asked = lend(fresh_block(MINE.start))
     execute(QUERY.replace("%s)", "(SELECT how_many()))", 1), "q")
-    assert [count for count, _ in asked] == [1, 20]
+    assert [count for count, _ in asked] == [20]
     assert len(keys()) == 2000
     assert proposed[-1][0] == "ValidatedRead", "of the allocator"
 

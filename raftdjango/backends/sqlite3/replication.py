@@ -348,7 +348,8 @@ class Replication:
             return None
         operation, block, length = self._blind
         present = self.speculation.block
-        only = present.statements == 1 and not present.locked and block == id(present)
+        only = present.statements == 1 and not present.locked and not present.keys_chosen
+        only = only and block == id(present)
         with self.speculation.undisturbed():  # Nor has anything else written, in whatever way.
             only = only and not present.foreign_keys_off and self.capture.length() == length
         return operation if only and self.table(operation.table.name) == operation.table else None

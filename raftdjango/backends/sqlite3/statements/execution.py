@@ -6,6 +6,7 @@ import random
 import sqlite3
 import time
 from contextlib import closing, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from raftdjango.backends.sqlite3.capture import journal
@@ -235,12 +236,13 @@ class Statements:
     def _run_keyless(self, statement: Statement, keyless: raw_keys.Keyless) -> None:
         """Execute what leaves keys to SQLite, so that it chooses some that no other node gives."""
         reservation = raw_keys.Reservation(self.replication.wrapper, keyless)
+        run = partial(self.speculation.run, statement.run)
         if keyless.rows is not None:
-            self.speculation.run(statement.run)
+            reservation.execute(run)
             return
         self._own_savepoint("SAVEPOINT")
         try:
-            reservation.execute(lambda: self.speculation.run(statement.run), self._undo_own)
+            reservation.execute_counted(run, self._undo_own)
         finally:
             self._own_savepoint("RELEASE")
 

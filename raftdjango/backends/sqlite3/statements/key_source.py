@@ -4,7 +4,7 @@ From the process' leased blocks, and from the node when those are empty.  A new 
 machine too.  While this connection has the write lock, that has to wait, but the node foretells what
 it comes to.  Where it cannot, because of what else waits to be applied, and where no lease comes for
 want of a leader, keys are chosen as the applier would lease them, from the snapshot: behind every key
-leased or used; somebody else who is given the same ones meanwhile is a conflict at commit.
+leased or used; if somebody else is given some of these first, that is a conflict at commit.
 In a transaction that has changed the schema they are chosen so as well: the node may not know its
 tables yet, and all leases from before it are void behind it.
 """
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 LEASE_UNDER_LOCK_S = 1.0
 """Long enough for a lease on a slow disk, and until the applier has taken the lock if that is what a
 lease waits for; too short to keep others waiting for a majority that is not there."""
-ALLOCATOR = "raftdjango_key"
-"""By table: the first key that was not leased yet."""
 _COUNTER = "max(CAST(seq AS INTEGER)) FROM main.sqlite_sequence"
 """What SQLite makes of a counter, which users may have written."""
 
@@ -83,16 +81,15 @@ def draw_keys(
 def behind_all(connection: DatabaseWrapper, table: str, column: str) -> int:
     """The first key behind all that the transaction's snapshot knows to be leased or used.
 
-    Whoever is given keys of the table meanwhile, leased or so, is a conflict at commit.
+    If anybody else is given one from there on first, that is a conflict at commit.
     """
     replication, raw = connection.replication, _raw(connection)
     with replication.speculation.undisturbed():
         name = replication.capture.spec(table).name  # As it was declared, by which keys are leased.
         first = _next_local_key(raw, name, column)
-    locked = replication.speculation.block.locked
-    known = any(read.table.name == ALLOCATOR and read.key == (name,) for read in locked)
-    if not known and not replication.has_changed_schema():
-        replication.speculation.depends_on_row(ALLOCATOR, (name,))
+        # The table may be another one by now than the name means to everybody else.
+        if not replication.has_changed_schema():
+            replication.speculation.block.keys_chosen.setdefault(name, first)
     return first
 
 
@@ -107,18 +104,22 @@ def largest_local_key(raw: sqlite3.Connection, table: str, column: str) -> int:
         return max(largest, 0)  # No table here is AUTOINCREMENT.
 
 
-def raise_local_counter(connection: DatabaseWrapper, table: str, last: int) -> None:
+def largest_local_row(raw: sqlite3.Connection, table: str, column: str, up_to: int) -> int:
+    """The largest key of a row, up to that one."""
+    name, key = _quote(table), _quote(column)
+    return _number(raw, f"SELECT max({key}) FROM main.{name} WHERE {key} <= ?", up_to)
+
+
+def set_local_counter(connection: DatabaseWrapper, table: str, last: int) -> None:
     """Have SQLite choose keys behind `last`, in the transaction that the connection is in."""
     replication = connection.replication
     raw = connection.connection
     # Outside of the transaction, which may have been rolled back meanwhile, it would be committed.
     with replication.speculation.undisturbed(), replication.capture.guard.unlocked():
-        raised = raw.execute(
-            "UPDATE main.sqlite_sequence SET seq = max(CAST(seq AS INTEGER), ?) WHERE name = ?",
-            (last, table),
-        )
-        if not raised.rowcount:
-            raw.execute("INSERT INTO main.sqlite_sequence (name, seq) VALUES (?, ?)", (table, last))
+        change = "UPDATE main.sqlite_sequence SET seq = ? WHERE name = ?"
+        if not raw.execute(change, (last, table)).rowcount:
+            change = "INSERT INTO main.sqlite_sequence (seq, name) VALUES (?, ?)"
+            raw.execute(change, (last, table))
 
 
 def _next_local_key(raw: sqlite3.Connection, table: str, column: str) -> int:
@@ -137,7 +138,7 @@ def _prober(raw: sqlite3.Connection, table: str, column: str) -> Any:
     return probe
 
 
-def _number(raw: sqlite3.Connection, sql: str, *parameters: str) -> int:
+def _number(raw: sqlite3.Connection, sql: str, *parameters: str | int) -> int:
     # To its end: a statement left half-read would pin the connection's snapshot.
     rows = raw.execute(sql, parameters).fetchall()
     return (rows[0][0] or 0) if rows else 0

@@ -4,7 +4,8 @@ SQLite counts on from the largest key that a table has or had.  So its counter i
 transaction that the statement runs in and that undoes it, to right before a block of keys that is
 nobody else's and lies behind all that is in use: what SQLite chooses next is of that block.  How many
 keys a statement needs is read in its text where that lists rows without keys.  Where a query gives them,
-or some rows have keys of their own, a statement that left its block is undone and executed again.
+or some have keys of their own, the statement is executed, the keys chosen are counted, and it is undone
+and executed again if there were any.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from raftdjango.backends.sqlite3.statements.key_source import (
     LEASE_UNDER_LOCK_S,
     behind_all,
     largest_local_key,
-    raise_local_counter,
+    largest_local_row,
+    set_local_counter,
 )
 from raftdjango.exceptions import ClusterUnavailable, NotReplicable
 from raftdjango.writeset.rows import INTEGER_MAX
@@ -27,10 +29,15 @@ if TYPE_CHECKING:
 
     from raftdjango.backends.sqlite3.base import DatabaseWrapper
     from raftdjango.backends.sqlite3.capture.tables import TableSpec
+    from raftdjango.backends.sqlite3.transactions.block import Block
 
 BLOCK_MIN, BLOCK_MAX = 16, 1024
 """Keys that a block sets aside for a table at a time, unless one statement needs more: twice as many
 each time."""
+FAR_ABOVE = 2**52
+"""Where rows are counted that SQLite chooses keys for."""
+LEASED_MAX = 2**20
+"""More keys at a time no node gives."""
 _ALIASES = frozenset({"rowid", "oid", "_rowid_"})
 """SQLite's own names of the key, where no column has them."""
 
@@ -41,8 +48,6 @@ class Keyless(NamedTuple):
     spec: TableSpec
     rows: int | None
     """That it writes at most, all without a key; None if it has to be executed to know."""
-    own_keys: bool
-    """Whether some rows may have one."""
 
 
 def keyless(
@@ -62,10 +67,10 @@ def keyless(
     place = _place_of_key(spec, columns)
     keys = read_keys(sql, insert, place, len(columns))
     if keys is None:
-        return Keyless(spec, None, own_keys=place is not None)
+        return Keyless(spec, None)
     executions = params if many else [params]
     if place is None:
-        return Keyless(spec, len(keys) * len(executions), own_keys=False)
+        return Keyless(spec, len(keys) * len(executions))
     return _with_keys(spec, keys, executions)
 
 
@@ -82,8 +87,8 @@ def _with_keys(spec: TableSpec, keys: Sequence[Key], executions: Sequence[Any]) 
     if null <= {False}:
         return None
     if null == {True}:
-        return Keyless(spec, len(keys) * len(executions), own_keys=False)
-    return Keyless(spec, None, own_keys=True)
+        return Keyless(spec, len(keys) * len(executions))
+    return Keyless(spec, None)
 
 
 class Reservation:
@@ -96,10 +101,71 @@ class Reservation:
         self._connection = connection
         self._replication = connection.replication
         self._keyless = keyless
-        self._enlarged = False
-        count = keyless.rows or 1
+        self._keys = range(0)
+
+    def execute(self, execute: Callable[[], None]) -> None:
+        """Execute a statement of which it is known how many keys it takes."""
+        assert self._keyless.rows is not None
+        self._reserve(self._keyless.rows)
+        execute()
+
+    def execute_counted(self, execute: Callable[[], None], undo: Callable[[], None]) -> None:
+        """Execute one that has to be executed to know, and then undone."""
+        try:
+            count = self._count(execute)
+        except sqlite3.IntegrityError:
+            raise
+        except BaseException:
+            undo()
+            raise
+        if count == 0:
+            return
+        undo()
+        if count is None:
+            self._choose_from(self._behind_all())
+        else:
+            self._reserve(count)
+        try:
+            execute()
+        except sqlite3.IntegrityError:
+            if self._suffice():
+                raise
+        if not self._suffice():
+            # Chance had it write more.
+            undo()
+            self._choose_from(self._behind_all())
+            execute()
+
+    def _count(self, execute: Callable[[], None]) -> int | None:
+        """Execute it, where what SQLite chooses lies far above; how many keys that were.
+
+        None if that did not do, or if a row has a key of its own that lies above all others.
+        """
         last = self._last()
-        at_hand = self._at_hand()
+        if last >= FAR_ABOVE:
+            return None
+        self._count_on_from(FAR_ABOVE)
+        failure = None
+        try:
+            execute()
+        except sqlite3.IntegrityError as error:
+            if str(error).startswith("CHECK"):
+                return None  # Perhaps because of these keys.
+            failure = error
+        raw = self._connection.connection
+        chosen, own = self._last() - FAR_ABOVE, largest_local_row(raw, *self._place, FAR_ABOVE)
+        if chosen:
+            # The row that failed may have taken one as well.
+            return chosen + (failure is not None) if own <= last else None
+        self._count_on_from(max(own, last))
+        if failure is not None:
+            raise failure
+        return 0
+
+    def _reserve(self, count: int) -> None:
+        """Have it choose from so many keys."""
+        last = self._last()
+        at_hand = self._block.raw_keys.get(self._keyless.spec.name, range(0))
         if last + 1 in at_hand and at_hand.stop - last - 1 >= count:
             self._keys = at_hand
             return
@@ -107,50 +173,35 @@ class Reservation:
             count = max(count, BLOCK_MIN, min(2 * len(at_hand), BLOCK_MAX))
         self._choose_from(self._lease(count, last))
 
-    def execute(self, execute: Callable[[], None], undo: Callable[[], None]) -> None:
-        """Execute a statement; where SQLite has chosen other keys, `undo` it, and again with more."""
-        while missing := self._missing_after(execute):
-            undo()
-            if self._keyless.own_keys or self._enlarged:
-                # Whatever keys of their own rows have, SQLite counts on from those.
-                self._choose_from(self._behind_all())
-            else:
-                self._choose_from(self._lease(missing, self._last()))
-            self._enlarged = True
-
-    def _missing_after(self, execute: Callable[[], None]) -> int:
-        """How many keys it needs, if these were not enough."""
-        try:
-            execute()
-        except sqlite3.IntegrityError:
-            # The rows of an OR FAIL stay.
-            if missing := self._missing():
-                return missing
-            raise
-        return self._missing()
-
-    def _missing(self) -> int:
-        last = self._last()
-        return last + 1 - self._keys.start if last >= self._keys.stop else 0
+    def _suffice(self) -> bool:
+        return self._last() < self._keys.stop
 
     def _last(self) -> int:
+        """The largest key that the table has or had."""
+        return largest_local_key(self._connection.connection, *self._place)
+
+    @property
+    def _place(self) -> tuple[str, str]:
+        """Table and column."""
         spec = self._keyless.spec
         assert spec.rowid_key is not None
-        return largest_local_key(self._connection.connection, spec.name, spec.rowid_key)
-
-    def _at_hand(self) -> range:
-        kept = self._replication.speculation.block.raw_keys
-        return kept.get(self._keyless.spec.name, range(0))
+        return spec.name, spec.rowid_key
 
     def _choose_from(self, keys: range) -> None:
-        table = self._keyless.spec.name
-        raise_local_counter(self._connection, table, keys.start - 1)
-        self._replication.speculation.block.raw_keys[table] = self._keys = keys
+        self._count_on_from(keys.start - 1)
+        self._block.raw_keys[self._keyless.spec.name] = self._keys = keys
+
+    def _count_on_from(self, last: int) -> None:
+        set_local_counter(self._connection, self._keyless.spec.name, last)
+
+    @property
+    def _block(self) -> Block:
+        return self._replication.speculation.block
 
     def _lease(self, count: int, above: int) -> range:
         """Keys behind `above`: of the process, of the node, or as `draw_keys` chooses without."""
         replication = self._replication
-        if replication.has_changed_schema():
+        if replication.has_changed_schema() or count > LEASED_MAX:
             return self._behind_all()
         try:
             keys = replication.allocator.take_above(
@@ -159,14 +210,12 @@ class Reservation:
                 count,
                 above=above,
                 timeout_s=LEASE_UNDER_LOCK_S,
-                version=replication.speculation.block.schema_version,
+                version=self._block.schema_version,
             )
         except ClusterUnavailable:
             return self._behind_all()
         return keys if len(keys) >= count and keys.start > above else self._behind_all()
 
     def _behind_all(self) -> range:
-        """As many as there are: nobody else may have been given any when this is committed."""
-        spec = self._keyless.spec
-        assert spec.rowid_key is not None
-        return range(behind_all(self._connection, spec.name, spec.rowid_key), INTEGER_MAX)
+        """As many as there are: if somebody else is given some of them first, this is not committed."""
+        return range(behind_all(self._connection, *self._place), INTEGER_MAX)

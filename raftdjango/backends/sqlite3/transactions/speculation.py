@@ -357,12 +357,6 @@ class Speculation:
             spec = self.capture.spec(table)
             self.block.locked.append(ValidatedRead(spec.table, key, digest))
 
-    def depends_on_row(self, table: str, key: Row) -> None:
-        """Have a row validated at commit whatever savepoint is rolled back: the block has acted on it."""
-        with self.undisturbed():
-            spec, digest = self.capture.spec(table), self.digest_of(table, key)
-            self.block.locked.append(ValidatedRead(spec.table, key, digest))
-
     def digest_of(self, table: str, key: Row) -> bytes:
         """Digest of a row as it is now; empty if there is none."""
         row = self.connection.execute(self.capture.spec(table).select_sql, key).fetchone()

@@ -397,10 +397,9 @@ def test_sql_in_the_middle_of_a_save(lend: Leases, monkeypatch: pytest.MonkeyPat
             given.append(execute(ONE, f"before {instance.name}"))
         return instance.name
 
-    monkeypatch.setattr(field, "pre_save", pre_save)
-    Place.objects.create(pk=999, name="highest")
-    given.clear()
     lend(fresh_block(MINE.start))
+    Place.objects.create(pk=999, name="highest")
+    monkeypatch.setattr(field, "pre_save", pre_save)
     with transaction.atomic():
         Place.objects.create(name="a")
     assert given[1] in MINE

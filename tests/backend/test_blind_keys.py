@@ -228,3 +228,22 @@ def test_threads_that_create_at_once_never_lose_a_row(monkeypatch: pytest.Monkey
     assert len(set(made)) == 60
     assert set(Place.objects.values_list("pk", flat=True)) == set(made)
     assert Visit.objects.count() == 60
+
+
+@committed
+def test_a_row_that_is_created_in_the_midst_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The keys of the outer one are still those of the schema that they were drawn for."""
+    versions: list[int | None] = []
+
+    def pre_save(instance: Place, add: bool) -> str:
+        OnlyKey.objects.create()
+        versions.append(connection.replication.keys_drawn_for)
+        return instance.name
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Place._meta.get_field("name"), "pre_save", pre_save)
+        Place.objects.create(name="a")
+        with transaction.atomic():
+            Place.objects.create(name="b")
+    assert None not in versions
+    assert connection.replication.keys_drawn_for is None

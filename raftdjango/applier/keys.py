@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from raftdjango.applier.schema import Schema, TableSchema
-    from raftdjango.writeset import Statement
 
 
 NO_KEYS_LEFT = "has no keys left"
@@ -36,12 +35,6 @@ def sequences(schema: Schema) -> dict[str, int]:
         "SELECT name, max(CAST(seq AS INTEGER)) FROM main.sqlite_sequence GROUP BY name"
     )
     return {str(name): seq for name, seq in rows if isinstance(seq, int)}
-
-
-def counters_at_stake(schema: Schema, statements: Iterable[Statement]) -> dict[str, int]:
-    """The counters, if one of these statements may reset them."""
-    named = any("sqlite_sequence" in each.sql.lower() for each in statements)
-    return sequences(schema) if named else {}
 
 
 def highest_key(schema: Schema, declared: TableSchema) -> int:
@@ -120,43 +113,54 @@ def lease_used(cursor: sqlite3.Cursor, schema: Schema, name: str) -> None:
 
 
 @contextmanager
-def renames_followed(cursor: sqlite3.Cursor, schema: Schema, sql: str) -> Iterator[None]:
-    """Around a statement: what was leased of a table stays so under another name."""
-    before = _by_place(schema) if "rename" in sql.lower() else {}
+def keys_followed(cursor: sqlite3.Cursor, schema: Schema, sql: str) -> Iterator[None]:
+    """Around a statement: what becomes of leases when it resets a counter, drops or renames a table."""
+    text = sql.lower()
+    resets, drops = "sqlite_sequence" in text, "drop" in text
+    counters = sequences(schema) if resets or drops else {}
+    tables = _by_place(schema) if drops or "rename" in text else {}
     yield
-    after = _by_place(schema) if before else {}
+    if resets:
+        _reset(cursor, counters, sequences(schema))
+    if tables:
+        _follow(cursor, counters, tables, _by_place(schema))
+
+
+def _reset(cursor: sqlite3.Cursor, before: dict[str, int], after: dict[str, int]) -> None:
+    """A sequence that was lowered starts anew."""
+    for name, counter in before.items():
+        if after.get(name, 0) < counter:
+            cursor.execute(f"DELETE FROM main.{KEY} WHERE table_name = ?", (name,))
+
+
+def _follow(
+    cursor: sqlite3.Cursor, counters: dict[str, int], before: dict[int, str], after: dict[int, str]
+) -> None:
     for place, old in before.items():
-        new = after.get(place, old)
+        new = after.get(place)
         following = next_key(cursor, old)
-        if new != old and following > 1:
+        if new is None:
+            # Another may take its place: a table is rebuilt so, and loses SQLite's counter.
+            following = max(following, min(counters.get(old, 0) + 1, INTEGER_MAX))
+            new = old
+        elif new != old:
             cursor.execute(f"DELETE FROM main.{KEY} WHERE table_name = ?", (old,))
-            _lease_up_to(cursor, new, max(following, next_key(cursor, new)))
+        if following > next_key(cursor, new):
+            _lease_up_to(cursor, new, following)
 
 
 def _by_place(schema: Schema) -> dict[int, str]:
-    """Tables by where they are in the file, which stays the same."""
+    """Tables by where they are in the file, which a new name does not change."""
     found = schema.rows(
         "SELECT rootpage, name FROM main.sqlite_master WHERE type = 'table' AND rootpage"
     )
     return {int(str(place)): str(name) for place, name in found}
 
 
-def after_statements(
-    cursor: sqlite3.Cursor, schema: Schema, counters: dict[str, int], changed: Iterable[str]
-) -> None:
-    """Tables that are gone need no keys, and a reset sequence, which `counters` tell, starts anew.
-
-    Of `changed` tables rows have been written with keys that were not leased.
-    """
-    _forget_lost(cursor, schema, counters)
+def after_statements(cursor: sqlite3.Cursor, schema: Schema, changed: Iterable[str]) -> None:
+    """Tables that are gone need no keys.  Rows of `changed` ones have keys that were not leased."""
+    for (name,) in schema.rows(f"SELECT table_name FROM main.{KEY}"):
+        if schema.table(str(name)) is None:
+            cursor.execute(f"DELETE FROM main.{KEY} WHERE table_name = ?", (name,))
     for name in sorted(changed):
         lease_used(cursor, schema, name)
-
-
-def _forget_lost(cursor: sqlite3.Cursor, schema: Schema, before: dict[str, int]) -> None:
-    after = sequences(schema)
-    leased = [str(row[0]) for row in schema.rows(f"SELECT table_name FROM main.{KEY}")]
-    for name in leased:
-        reset = name in before and after.get(name, 0) < before[name]
-        if reset or schema.table(name) is None:
-            cursor.execute(f"DELETE FROM main.{KEY} WHERE table_name = ?", (name,))

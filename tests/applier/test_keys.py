@@ -167,6 +167,36 @@ def test_a_table_keeps_its_leases_under_another_name(
     assert lease(node, "other") == 11
 
 
+def test_a_rebuilt_table_keeps_what_its_counter_knew(replica: Make) -> None:
+    """Of rows that are gone, whoever chose their keys: on one machine they would come again."""
+    node = replica(AUTO)
+    node.apply(Insert(A, (70, 0)))
+    node.apply(node.delete(A, 70))
+    node.apply(*map(sql, REBUILD), foreign_keys_off=True)
+    assert lease(node) == 71
+
+
+def test_a_reset_beside_a_rebuilt_table(replica: Make) -> None:
+    node = replica(AUTO, AUTO.replace("auto", "b"))
+    b = Table("b", A.columns, A.key)
+    for table in (A, b):
+        lease(node, table.name)
+        node.apply(Insert(table, (4, 0)))
+        node.apply(node.delete(table, 4))
+    reset = "UPDATE sqlite_sequence SET seq = 0 WHERE name = 'b'"
+    node.apply(*map(sql, REBUILD), sql(reset), foreign_keys_off=True)
+    assert (lease(node), lease(node, "b")) == (11, 1)
+
+
+def test_a_reset_of_a_table_that_is_called_so(replica: Make) -> None:
+    node = replica(AUTO.replace("auto", "drop_or_rename"))
+    lease(node, "drop_or_rename")
+    node.apply(Insert(Table("drop_or_rename", A.columns, A.key), (4, 0)))
+    node.apply(sql("DELETE FROM drop_or_rename"))
+    node.apply(sql("DELETE FROM sqlite_sequence WHERE name = 'drop_or_rename'"))
+    assert lease(node, "drop_or_rename") == 1
+
+
 def test_tables_that_swap_names(replica: Make) -> None:
     node = replica(AUTO, AUTO.replace("auto", "b"))
     for count in (10, 20):

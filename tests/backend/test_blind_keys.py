@@ -235,15 +235,18 @@ def test_a_row_that_is_created_in_the_midst_of_another(monkeypatch: pytest.Monke
     """The keys of the outer one are still those of the schema that they were drawn for."""
     versions: list[int | None] = []
 
-    def pre_save(instance: Place, add: bool) -> str:
+    field = Place._meta.get_field("name")
+
+    def get_db_prep_save(value: Any, connection: Any) -> Any:
         OnlyKey.objects.create()
         versions.append(connection.replication.keys_drawn_for)
-        return instance.name
+        return value
 
     with monkeypatch.context() as patch:
-        patch.setattr(Place._meta.get_field("name"), "pre_save", pre_save)
+        patch.setattr(field, "get_db_prep_save", get_db_prep_save)
         Place.objects.create(name="a")
         with transaction.atomic():
             Place.objects.create(name="b")
+    assert len(versions) >= 2
     assert None not in versions
     assert connection.replication.keys_drawn_for is None

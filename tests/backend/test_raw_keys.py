@@ -387,19 +387,19 @@ def test_keys_that_a_rollback_lost_are_not_chosen_again(lend: Leases) -> None:
 
 @committed
 def test_sql_in_the_middle_of_a_save(lend: Leases, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A field's `pre_save` comes when the keys of the row have been drawn already."""
+    """Fields prepare their values when the keys of the row have been drawn already."""
     field = Place._meta.get_field("name")
     given: list[int] = []
 
-    def pre_save(instance: Place, add: bool) -> str:
+    def get_db_prep_save(value: Any, connection: Any) -> Any:
         if not given:
             given.append(0)
-            given.append(execute(ONE, f"before {instance.name}"))
-        return instance.name
+            given.append(execute(ONE, f"before {value}"))
+        return value
 
     lend(fresh_block(MINE.start))
     Place.objects.create(pk=999, name="highest")
-    monkeypatch.setattr(field, "pre_save", pre_save)
+    monkeypatch.setattr(field, "get_db_prep_save", get_db_prep_save)
     with transaction.atomic():
         Place.objects.create(name="a")
     assert given[1] in MINE

@@ -91,7 +91,7 @@ class SQLInsertCompiler(_TextOnce, compiler.SQLInsertCompiler):
         if self._key_field is None:
             return self._insert(returning_fields, autocommit=autocommit)
         self.query.fields = [*self.query.fields, self._key_field]
-        # Fields' `pre_save()` may create other rows in the midst of this.
+        # Fields may create other rows in the midst of this, when they prepare their values.
         outer = replication.keys_drawn_for
         goes_blind = autocommit and self.query.on_conflict is None
         try:

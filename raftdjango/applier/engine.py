@@ -26,7 +26,7 @@ from raftdjango.applier.faults import (
 )
 from raftdjango.applier.foresight import foresee
 from raftdjango.applier.groups import groups, light_bounds, light_group
-from raftdjango.applier.keys import forget_lost_sequences, sequences
+from raftdjango.applier.keys import after_statements, keys_followed
 from raftdjango.applier.lock import Lock
 from raftdjango.applier.operations import SCHEMA, Operations
 from raftdjango.applier.outcomes import PRUNE_EVERY, Outcomes
@@ -349,8 +349,6 @@ class Applier:
         return verdict
 
     def _run(self, write_set: WriteSet, statements: list[Statement]) -> Verdict:
-        resets = any("sqlite_sequence" in each.sql.lower() for each in statements)
-        counters = sequences(self._schema) if resets else {}
         if self._foreign_keys is False:
             verdict = self._operations.run(write_set)
         else:
@@ -361,7 +359,7 @@ class Applier:
             if strangers := tables.strangers(self._connection):
                 message = f"the name {strangers[0]} is reserved"
                 raise Refused(Verdict(VerdictKind.OPERATIONAL_ERROR, message=message))
-            forget_lost_sequences(self._cursor, self._schema, counters)
+            after_statements(self._cursor, self._schema, self._operations.changed)
         expected = write_set.expected_digest
         if expected and expected != expected_digest(self._connection, write_set):
             raise VerificationFailed(
@@ -381,7 +379,9 @@ class Applier:
         self._cursor.execute(f"RELEASE {_ENTRY}")
 
     def _run_statement(self, statement: Statement) -> int:
-        return run_statement(self._connection, self._pinning, statement, fenced=not self._nested)
+        with keys_followed(self._cursor, self._schema, statement.sql):
+            fenced = not self._nested
+            return run_statement(self._connection, self._pinning, statement, fenced=fenced)
 
     def _write(self, last: LogEntry) -> None:
         self._outcomes.store()

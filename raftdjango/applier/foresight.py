@@ -38,6 +38,7 @@ from raftdjango.writeset import (
     WriteSet,
     decode_command,
 )
+from raftdjango.writeset.chosen_keys import keys_chosen_by
 from raftdjango.writeset.rows import INTEGER_MAX
 
 if TYPE_CHECKING:
@@ -157,7 +158,7 @@ class _Ahead:
         table = operation.table
         name = table.name.lower()
         key = table.key[0]
-        if name == "sqlite_sequence":
+        if name == "sqlite_sequence" or keys_chosen_by(operation):
             raise _Unknown
         if isinstance(operation, Insert):
             self._reaches(name, operation.row[key])

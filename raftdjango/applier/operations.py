@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 
 from raftdjango.applier.actions import check_restrictions, delete_with_actions, update_with_actions
 from raftdjango.applier.faults import Refused, is_same_everywhere, is_too_long, message_of
-from raftdjango.applier.keys import highest_key
+from raftdjango.applier.keys import check_unused, highest_key, lease_used
 from raftdjango.applier.plans import Plan
 from raftdjango.applier.references import MESSAGE, References, sort_key
 from raftdjango.applier.schema import ACTIONS, Schema
-from raftdjango.applier.tables import KEY
 from raftdjango.writeset import (
     BlindDelete,
     BlindInsert,
@@ -30,6 +29,7 @@ from raftdjango.writeset import (
     VerdictKind,
     row_digest,
 )
+from raftdjango.writeset.chosen_keys import keys_chosen_by
 from raftdjango.writeset.rows import INTEGER_MAX
 
 if TYPE_CHECKING:
@@ -74,6 +74,10 @@ class Operations:
         self.rows: list[Row] = []
         self.changed: set[str] = set()
         """Tables of which the write-set has changed rows so far."""
+        self._keys_chosen: set[str] = set()
+        """Tables of which the write-set gives keys without a lease."""
+        self._statements = False
+        """Whether it has statements, behind which all leases are void."""
         self.bounded = False
         """Values may be shorter for now than they ever may: what is too long gets no verdict."""
         self._methods: dict[type, Callable[..., None]] = {
@@ -92,7 +96,9 @@ class Operations:
         self.references.clear()
         self.row_count, self.rows = 0, []
         self.changed.clear()
+        self._keys_chosen.clear()
         operations = write_set.operations
+        self._statements = any(type(operation) is Statement for operation in operations)
         position = 0
         while position < len(operations):
             first = operations[position]
@@ -109,6 +115,8 @@ class Operations:
                 if not is_same_everywhere(error) or (self.bounded and is_too_long(error)):
                     raise
                 raise Refused(_verdict(first, error)) from error
+        for name in sorted(self._keys_chosen):
+            lease_used(self._cursor, self._schema, name)
         if not write_set.foreign_keys_off:
             self._check_references(operations)
         if self.row_count or self.rows:
@@ -216,12 +224,11 @@ class Operations:
             self.references.removed(plan, old)
 
     def _read(self, operation: ValidatedRead) -> None:
-        table = operation.table
-        # Whoever has chosen keys himself says so by naming the allocator's row that he went by.
-        plan = (
-            Plan(table, self._schema, reading_keys=True) if table.name == KEY else self.plan(table)
-        )
-        self._certify(plan, operation.key, operation.before)
+        if chosen := keys_chosen_by(operation):
+            self._keys_chosen.add(chosen[0])
+            check_unused(self._cursor, self._schema, *chosen, or_leased=not self._statements)
+        else:
+            self._certify(self.plan(operation.table), operation.key, operation.before)
 
     # Statements ----------------------------------------------------------------------------------
 

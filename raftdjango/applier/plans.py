@@ -45,8 +45,8 @@ def _keep(cache: dict[K, V], key: K, value: V) -> None:
 class Plan:
     """How to work on one table, as the operations mean it."""
 
-    def __init__(self, table: Table, schema: Schema, *, reading_keys: bool = False) -> None:
-        if table.name.lower().startswith(PREFIX) and not reading_keys:
+    def __init__(self, table: Table, schema: Schema) -> None:
+        if table.name.lower().startswith(PREFIX):
             message = f"table {table.name} may not be modified"
             raise Refused(Verdict(VerdictKind.OPERATIONAL_ERROR, table=table.name, message=message))
         self.table = table

@@ -73,6 +73,18 @@ class _Stock:
         self.ranges[0] = first[count:]
         return first[:count]
 
+    def draw_above(self, count: int, above: int) -> range:
+        """`count` keys that follow each other, larger than `above`; an empty range if there are none."""
+        for place, keys in enumerate(self.ranges):
+            first = max(keys.start, above + 1)
+            if keys.stop - first >= count:
+                del self.ranges[place]
+                rest = (range(keys.start, first), range(first + count, keys.stop))
+                for part in filter(None, reversed(rest)):
+                    self.ranges.insert(place, part)
+                return range(first, first + count)
+        return range(0)
+
     def skip_past(self, key: int) -> None:
         """Forget the keys up to `key` of the range that it lies in."""
         kept = (range(key + 1, r.stop) if key in r else r for r in self.ranges)
@@ -145,6 +157,29 @@ class KeyAllocator:
                 break
             taken.extend(self._unused(table, drawn, probe))
         return taken
+
+    def take_above(
+        self,
+        client: NodeClient,
+        table: str,
+        count: int,
+        *,
+        above: int,
+        timeout_s: float,
+        version: int = 0,
+    ) -> range:
+        """`count` keys that follow each other, larger than `above`.
+
+        Others, if the node has none such: `above` may be a key that nobody else knows of yet.
+        """
+        with self._lock:
+            stock = self._stock(table, version)
+            drawn = stock.draw_above(count, above)
+            if len(stock) * 2 < stock.block:
+                self._low.add(table)
+        return drawn or client.lease_keys(
+            table, count, timeout_s=timeout_s, after=version, above=above
+        )
 
     def _unused(self, table: str, keys: range, probe: Probe | None) -> range:
         """The keys behind those that somebody chose himself."""

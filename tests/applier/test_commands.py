@@ -14,7 +14,6 @@ from raftdjango.writeset import (
     KeyLease,
     MigrationLock,
     Table,
-    ValidatedRead,
     Verdict,
     VerdictKind,
 )
@@ -194,13 +193,3 @@ def test_the_fence_comes_before_whatever_else_may_be_wrong(replica):
     node.apply(Insert(P, (1, "a")))
     lost = node.apply(Insert(P, (1, "a")), fence=b"me", schema_version=0)
     assert lost == Verdict(VerdictKind.CONFLICT, message="fence")
-
-
-def test_the_allocators_row_can_be_what_a_write_set_went_by(replica):
-    """Keys chosen without a lease are right only while nobody was leased the same ones."""
-    node = replica(AUTO)
-    table = Table("raftdjango_key", ("table_name", "next_key"), (0,))
-    absent = ValidatedRead(table, ("auto",), b"")
-    assert node.apply(absent, Insert(A, (1, 1))).kind == VerdictKind.APPLIED
-    node.do(KeyLease("auto", 10))
-    assert node.apply(absent, Insert(A, (2, 2))).kind == VerdictKind.CONFLICT

@@ -8,14 +8,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.db import IntegrityError, connection, connections, transaction
 
+from raftdjango.backends.sqlite3.statements import key_source
 from raftdjango.conf import get_settings
-from raftdjango.exceptions import ClusterUnavailable
+from raftdjango.exceptions import ClusterUnavailable, TransactionConflict
 from tests.backend.blind_models import (
     OnlyKey,
     Place,
     Visit,
 )
-from tests.backend.blind_support import both_ways, committed
+from tests.backend.blind_support import both_ways, committed, overtake
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -134,6 +135,59 @@ def test_keys_chosen_under_the_lock_lie_behind_all_leased_ones(
 
 
 @committed
+@pytest.mark.parametrize("in_sql", [False, True])
+def test_of_two_that_choose_the_same_keys_one_is_a_conflict(
+    monkeypatch: pytest.MonkeyPatch, *, in_sql: bool
+) -> None:
+    """Also when the row of the first is gone by then."""
+
+    def lease_keys(*args: Any, **kwargs: Any) -> range:
+        raise ClusterUnavailable("no majority")
+
+    Visit.objects.create()
+    Place.objects.create(name="a")
+    monkeypatch.setattr(type(connection.replication.client), "lease_keys", lease_keys)
+    given: list[int] = []
+
+    def create(name: str) -> None:
+        with transaction.atomic():
+            Visit.objects.update(place=None)  # which takes the write lock
+            if in_sql:
+                with connection.cursor() as cursor:
+                    cursor.execute("INSERT INTO backend_place (name) VALUES (%s)", [name])
+                    given.append(cursor.lastrowid)
+            else:
+                given.append(Place.objects.create(name=name).pk)
+
+    def others() -> None:
+        create("theirs")
+        Place.objects.get(name="theirs").delete()
+
+    overtake(others)
+    with pytest.raises(TransactionConflict):
+        create("mine")
+    create("mine, again")
+    assert given[0] == given[1] < given[2]
+
+
+@committed
+def test_without_a_lease_the_table_may_be_named_in_any_case(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As a model may that Django does not manage."""
+    leased = Place.objects.create(name="a").pk + 1000
+    consensus = connection.replication.client.consensus
+    consensus.connection.execute(
+        "REPLACE INTO raftdjango_key VALUES ('backend_place', ?)", [leased]
+    )
+    with transaction.atomic():
+        Place.objects.update(name="b")
+        assert key_source.behind_all(connection, "BACKEND_Place", "id") == leased
+        key_source.behind_all(connection, "backend_place", "id")
+        assert connection.replication.speculation.block.keys_chosen == {"backend_place": leased}
+
+
+@committed
 def test_threads_that_create_at_once_never_lose_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
     """With blocks as a node gives them no key is drawn twice; nobody is told of a collision."""
     client_type = type(connection.replication.client)
@@ -174,3 +228,25 @@ def test_threads_that_create_at_once_never_lose_a_row(monkeypatch: pytest.Monkey
     assert len(set(made)) == 60
     assert set(Place.objects.values_list("pk", flat=True)) == set(made)
     assert Visit.objects.count() == 60
+
+
+@committed
+def test_a_row_that_is_created_in_the_midst_of_another(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The keys of the outer one are still those of the schema that they were drawn for."""
+    versions: list[int | None] = []
+
+    field = Place._meta.get_field("name")
+
+    def get_db_prep_save(value: Any, connection: Any) -> Any:
+        OnlyKey.objects.create()
+        versions.append(connection.replication.keys_drawn_for)
+        return value
+
+    with monkeypatch.context() as patch:
+        patch.setattr(field, "get_db_prep_save", get_db_prep_save)
+        Place.objects.create(name="a")
+        with transaction.atomic():
+            Place.objects.create(name="b")
+    assert len(versions) >= 2
+    assert None not in versions
+    assert connection.replication.keys_drawn_for is None

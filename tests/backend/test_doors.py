@@ -24,7 +24,9 @@ INSERT = "INSERT INTO backend_account (name, balance) VALUES ('ada', 0)"
 CONNECTION = {
     "DataError, DatabaseError, Error, IntegrityError, InterfaceError, InternalError, "
     "NotSupportedError, OperationalError, ProgrammingError, Warning": "classes of errors",
-    "execute, executemany, executescript, cursor, iterdump": "SQL: the guard is asked",
+    "execute, executemany, executescript, cursor, iterdump": (
+        "SQL: the guard is asked; changes of rows are refused"
+    ),
     "__call__": "compiles SQL, and the guard is asked; only a cursor executes it",
     "commit, rollback, __enter__, __exit__": "SQL of the driver's: the guard is asked",
     "close": "rolls back",
@@ -144,6 +146,34 @@ class TestDoors(TransactionTestCase):
                 pass
             transaction.set_rollback(True)
         assert elsewhere(Account.objects.count) == 0
+
+    def test_rows_are_changed_through_djangos_cursors(self) -> None:
+        """Which see to keys, and to what the block has done besides."""
+        changes = (INSERT, f"WITH w AS (SELECT 1) {INSERT}", "DELETE FROM backend_account")
+        with transaction.atomic():
+            Account.objects.create(name="undone")
+            for execute in (driver().execute, driver().cursor().execute):
+                for sql in changes:
+                    with pytest.raises(NotReplicable, match="Django's cursors"):
+                        execute(sql)
+            with pytest.raises(NotReplicable, match="Django's cursors"):
+                driver().executemany("UPDATE backend_account SET balance = ?", [(1,)])
+            transaction.set_rollback(True)
+        with transaction.atomic():
+            Account.objects.create(name="kept")
+            assert driver().execute("SELECT count(*) FROM backend_account").fetchone() == (1,)
+            with pytest.raises(NotReplicable):
+                driver().execute(INSERT)
+        assert [account.name for account in elsewhere(lambda: list(Account.objects.all()))] == [
+            "kept"
+        ]
+
+    def test_what_comes_in_by_a_side_door_is_committed_with_the_rest(self) -> None:
+        """A block of one statement commits as that statement, if nothing else was written."""
+        with transaction.atomic():
+            Account.objects.create(name="one")
+            sqlite3.Cursor(driver()).execute(INSERT)
+        assert elsewhere(Account.objects.count) == 2
 
 
 class TestOwnConnectionOfAnIterator(TransactionTestCase):

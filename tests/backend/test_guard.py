@@ -58,7 +58,7 @@ class TestCommitIsRefused(TransactionTestCase):
                 driver.execute("SAVEPOINT outermost")
             capture.guard.transaction_open = True
             capture.allow_changes()
-            driver.execute(INSERT)
+            connection.replication.speculation.run(lambda: driver.execute(INSERT))
             self.refused(lambda: driver.execute("RELEASE outermost"))
         finally:
             with capture.guard.unlocked():

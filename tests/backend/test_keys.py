@@ -159,6 +159,28 @@ def test_blocks_grow_with_use_and_shrink_with_idleness(monkeypatch: pytest.Monke
     assert take(allocator, node, 1)
 
 
+def test_keys_above_another_are_taken_out_of_the_middle() -> None:
+    node, allocator = Node(), KeyAllocator()
+    allocator.feed({"t": range(10, 14)}, 3)
+    allocator.feed({"t": range(20, 40)}, 3)
+
+    def above(key: int, count: int, version: int = 3) -> range:
+        return allocator.take_above(node, "t", count, above=key, timeout_s=1, version=version)
+
+    assert above(11, 2) == range(12, 14)
+    assert above(11, 2) == range(20, 22)
+    assert above(30, 5) == range(31, 36)
+    assert above(39, 5) == range(1, 6), "of the node, as it says"
+    assert node.asked == [("t", 5)]
+    assert allocator.wanted() == {}
+    assert allocator.take_stocked("t", 99, version=3) == [10, 11, *range(22, 31), *range(36, 40)]
+    assert above(0, 1) == range(6, 7)
+    assert list(allocator.wanted()) == ["t"]
+    allocator.feed({"t": range(50, 60)}, 3)
+    assert above(0, 1, version=4) == range(7, 8), "those are of an older schema"
+    assert node.after == [3, 3, 4]
+
+
 @pytest.mark.parametrize("spare", [0, 5])
 def test_many_threads_never_draw_the_same_key(spare: int) -> None:
     node, allocator = Node(spare), KeyAllocator()

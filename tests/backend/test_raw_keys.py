@@ -2,72 +2,19 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.db import IntegrityError, connection, transaction
 
-from raftdjango.backends.sqlite3.statements.raw_keys import RAW_BLOCK_MIN, Keyless, keyless
 from raftdjango.exceptions import ClusterUnavailable
 from tests.backend.blind_models import Place
 from tests.backend.blind_support import both_ways, committed
+from tests.backend.raw_support import MINE, ONE, QUERY, TABLE, execute, fresh_block, keys
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    Leases = Callable[[Callable[[int, int], range]], list[tuple[int, int]]]
-
-TABLE = "backend_place"
-ONE = f"INSERT INTO {TABLE} (name) VALUES (%s)"
-QUERY = (
-    f"INSERT INTO {TABLE} (name) WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n"
-    " WHERE i < %s) SELECT %s || i FROM n"
-)
-
-
-@pytest.fixture
-def lend(monkeypatch: pytest.MonkeyPatch) -> Leases:
-    """Has a node lease as the test says; what it was asked for: (count, above)."""
-
-    def stand_in(lease: Callable[[int, int], range]) -> list[tuple[int, int]]:
-        if not connection.in_atomic_block:
-            execute(f"DELETE FROM sqlite_sequence WHERE name = '{TABLE}'")
-        asked: list[tuple[int, int]] = []
-
-        def lease_keys(
-            self: Any, table: str, count: int, *, timeout_s: float, after: int = 0, above: int = 0
-        ) -> range:
-            assert table == TABLE
-            asked.append((count, above))
-            return lease(count, above)
-
-        monkeypatch.setattr(type(connection.replication.client), "lease_keys", lease_keys)
-        return asked
-
-    return stand_in
-
-
-def execute(sql: str, *params: Any) -> Any:
-    with connection.cursor() as cursor:
-        cursor.execute(sql, params)
-        return cursor.lastrowid
-
-
-def keys() -> list[int]:
-    return list(Place.objects.order_by("pk").values_list("pk", flat=True))
-
-
-def fresh_block(at: int, gap: int = 1000) -> Callable[[int, int], range]:
-    """Each lease lies a gap behind the one before."""
-    state = {"next": at}
-
-    def lease(count: int, above: int) -> range:
-        first = max(state["next"], above + 1)
-        state["next"] = first + count + gap
-        return range(first, first + count)
-
-    return lease
+    from tests.backend.raw_support import Leases
 
 
 RAW = {
@@ -111,7 +58,9 @@ def test_a_key_given_as_none_is_one_of_a_lease(lend: Leases, _database: None) ->
         cursor.executemany(
             f"INSERT INTO {TABLE} (name, id) VALUES (%s, %s)", [("b", 7), ("c", None)]
         )
-    assert set(Place.objects.values_list("name", "pk")) == {("a", 5000), ("b", 7), ("c", 6016)}
+    given = dict(Place.objects.values_list("name", "pk"))
+    assert (given["a"], given["b"]) == (5000, 7)
+    assert given["c"] > 6000
 
 
 @both_ways
@@ -120,7 +69,7 @@ def test_keys_lie_above_those_of_others(lend: Leases, _database: None) -> None:
     last = Place.objects.create(pk=9000, name="another's").pk
     asked = lend(fresh_block(100))
     execute(ONE, "a")
-    assert asked == [(RAW_BLOCK_MIN, last)]
+    assert [above for _, above in asked] == [last]
     assert keys() == [last, last + 1]
 
 
@@ -165,10 +114,10 @@ def test_a_query_that_gives_more_rows_than_the_block_has_keys(
     asked = lend(fresh_block(100))
     proposed.clear()
     execute(QUERY, 500, "q")
-    assert [count for count, _ in asked] == [RAW_BLOCK_MIN, 500]
-    assert keys() == [1, *range(1116, 1616)]
+    assert asked == [(500, 1)]
+    assert keys() == [1, *range(100, 600)]
     assert [set(each) for each in proposed] == [{"Insert"}]
-    assert len(proposed[0]) == 500, "what ran out of its block was undone"
+    assert len(proposed[0]) == 500, "what was counted was undone"
 
 
 @committed
@@ -181,7 +130,7 @@ def test_in_a_block_what_came_before_such_a_query_stays(lend: Leases) -> None:
             assert Place.objects.count() == 41
         execute(QUERY, 3, "r")
     assert Place.objects.get(name="first").pk == 100
-    assert keys() == [100, *range(1116, 1156), *range(2157, 2160)]
+    assert keys() == [100, *range(1116, 1156), *range(2156, 2159)]
 
 
 @both_ways
@@ -193,6 +142,121 @@ def test_a_query_that_fails_leaves_nothing(lend: Leases, _database: None) -> Non
             execute(QUERY, 50, "q")
         execute(ONE, "after")
     assert Place.objects.count() == 2
+
+
+OTHERS = {
+    "comment first": f"/* INSERT INTO other (id) */ {ONE}",
+    "comment with a quote": f"-- it's\n{ONE}",
+    "text first": f"WITH w AS (SELECT ' INSERT INTO other (id) ' AS t) INSERT INTO {TABLE} (name)"
+    " SELECT t || %s FROM w",
+    "quoted as a text": f"INSERT INTO '{TABLE}' ('name') VALUES (%s)",
+    "alias": f'INSERT INTO {TABLE} AS "a b" (name) VALUES (%s)',
+    "a column named like the key": f'INSERT INTO {TABLE} ("name") VALUES (\'x, "id", y\' || %s)',
+    "computed": f"INSERT INTO {TABLE} (id, name) VALUES (nullif(1, 1), %s)",
+    "division": f"INSERT INTO {TABLE} (id, name) VALUES (1/0, %s)",
+    "subquery": f"INSERT INTO {TABLE} (id, name) VALUES ((SELECT 1 WHERE 0), %s)",
+    "its other name": f"INSERT INTO {TABLE} (rowid, name) VALUES (NULL, %s)",
+    "own key": f"INSERT INTO {TABLE} (id, name) VALUES (30, 'c'), (NULL, %s)",
+    "own key of a query": f"INSERT INTO {TABLE} (id, name) SELECT 30, 'c' UNION ALL SELECT NULL, %s",
+    "ignored": f"INSERT OR IGNORE INTO {TABLE} (name) SELECT 'before' UNION ALL SELECT %s",
+}
+
+
+@both_ways
+@pytest.mark.parametrize("sql", OTHERS.values(), ids=OTHERS)
+def test_keys_of_others_are_not_taken(sql: str, lend: Leases, _database: None) -> None:
+    Place.objects.create(pk=999, name="before")
+    lend(fresh_block(MINE.start))
+    execute(sql, "mine")
+    assert Place.objects.get(name__endswith="mine").pk in MINE
+
+
+@both_ways
+def test_one_parameter_among_others_is_no_key(lend: Leases, _database: None) -> None:
+    Place.objects.create(pk=999, name="before")
+    lend(fresh_block(MINE.start))
+    execute(
+        f"INSERT INTO {TABLE} (id, name) VALUES (%s, %s), (2 + 3, %s), (%s, %s)",
+        *(1, "a", "b", None, "mine"),
+    )
+    execute(f"INSERT INTO {TABLE} (id, name) VALUES (%s, %s)", float("nan"), "mine, too")
+    mine = Place.objects.filter(name__startswith="mine").values_list("pk", flat=True)
+    assert all(key in MINE for key in mine)
+    assert len(mine) == 2
+
+
+@both_ways
+def test_a_column_that_is_named_like_the_rowid(lend: Leases, _database: None) -> None:
+    execute("CREATE TABLE named (id integer PRIMARY KEY AUTOINCREMENT, rowid integer)")
+    try:
+        execute("INSERT INTO named (id, rowid) VALUES (7, 900)")
+        asked = lend(fresh_block(50))
+        execute("INSERT INTO named (rowid) VALUES (3)")
+        assert asked in ([], [(1, 7)])
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT max(id) FROM named")
+            assert cursor.fetchone()[0] <= 50
+    finally:
+        execute("DROP TABLE named")
+
+
+@committed
+def test_a_counter_that_somebody_wrote_as_a_text(lend: Leases) -> None:
+    asked = lend(fresh_block(100))
+    execute(f"INSERT INTO sqlite_sequence (name, seq) VALUES ('{TABLE}', '70')")
+    execute(f"INSERT INTO sqlite_sequence (name, seq) VALUES ('{TABLE}', '9')")
+    execute(ONE, "a")
+    assert [above for _, above in asked] == [70]
+    assert keys() == [100]
+
+
+@committed
+def test_keys_at_hand_are_used_where_they_lie_above(lend: Leases, leased: Any) -> None:
+    asked = lend(fresh_block(5000))
+    Place.objects.create(pk=103, name="another's")
+    leased(place=range(100, 110))
+    execute(ONE, "a")
+    execute(ONE, "b")
+    assert asked == []
+    assert keys() == [103, 104, 105]
+    for name in "cdefgh":
+        execute(ONE, name)
+    assert [above for _, above in asked] == [109, 5000]
+    # What lies below is for rows that name their keys.
+    assert {Place.objects.create(name=f"{n}").pk for n in range(3)} == {100, 101, 102}
+
+
+@committed
+def test_keys_that_a_rollback_lost_are_not_chosen_again(lend: Leases) -> None:
+    lend(fresh_block(MINE.start))
+    with transaction.atomic():
+        execute(ONE, "a")
+        lost: list[int] = []
+        with suppress(ZeroDivisionError), transaction.atomic():
+            lost += [execute(ONE, "b"), execute(ONE, "c")]
+            raise ZeroDivisionError
+        execute(ONE, "d")
+    assert set(lost).isdisjoint(keys())
+
+
+@committed
+def test_sql_in_the_middle_of_a_save(lend: Leases, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fields prepare their values when the keys of the row have been drawn already."""
+    field = Place._meta.get_field("name")
+    given: list[int] = []
+
+    def get_db_prep_save(value: Any, connection: Any) -> Any:
+        if not given:
+            given.append(0)
+            given.append(execute(ONE, f"before {value}"))
+        return value
+
+    lend(fresh_block(MINE.start))
+    Place.objects.create(pk=999, name="highest")
+    monkeypatch.setattr(field, "get_db_prep_save", get_db_prep_save)
+    with transaction.atomic():
+        Place.objects.create(name="a")
+    assert given[1] in MINE
 
 
 @committed
@@ -208,42 +272,3 @@ def test_without_a_lease_a_query_gets_keys_behind_all_leased(
     consensus.connection.execute(f"REPLACE INTO raftdjango_key VALUES ('{TABLE}', 700)")
     execute(QUERY, 50, "q")
     assert keys() == list(range(700, 750))
-
-
-def spec_of(name: str) -> Any:
-    if name.lower() != "t":
-        return None
-    return SimpleNamespace(name="t", rowid_key="id", autoincrement=True)
-
-
-@pytest.mark.parametrize(
-    ("sql", "params"),
-    [
-        ("INSERT INTO t (id, name) VALUES (1, 'x')", None),
-        ("INSERT INTO t (id, name) VALUES (%s, %s)", (1, None)),
-        ("INSERT INTO t (name, id) VALUES (%s, %s), (%s, %s)", (None, 1, None, 2)),
-        ('INSERT INTO "t" ("name", "ID") VALUES (1, 2)', ()),
-        ("INSERT INTO unknown (name) VALUES (1)", None),
-        ("UPDATE t SET name = 'x'", None),
-        ("DELETE FROM t", None),
-    ],
-)
-def test_other_sql_needs_no_keys(sql: str, params: Any) -> None:
-    assert keyless(sql, params, many=False, spec_of=spec_of) is None
-
-
-@pytest.mark.parametrize(
-    ("sql", "params", "rows"),
-    [
-        ("INSERT INTO T (name) VALUES (%s)", ("x",), 1),
-        ("INSERT INTO t (name) VALUES (lower(%s)), ('(')", ("x",), 4),
-        ("INSERT INTO t DEFAULT VALUES", None, 1),
-        ("INSERT INTO t (id, name) VALUES (%s, %s)", (None, 1), 1),
-        ("INSERT INTO t (id, name) VALUES (%(id)s, %(name)s)", {"id": None, "name": 1}, 3),
-        ("INSERT INTO t (name) SELECT name FROM u", None, None),
-        ("INSERT INTO t SELECT * FROM u", None, None),
-        ("INSERT INTO t (name) VALUES (1) UNION ALL SELECT name FROM u", None, None),
-    ],
-)
-def test_how_many_keys_a_statement_needs(sql: str, params: Any, rows: int | None) -> None:
-    assert keyless(sql, params, many=False, spec_of=spec_of) == Keyless("t", rows)

@@ -6,8 +6,9 @@ import random
 from contextlib import suppress
 from typing import Any
 
-from django.db import IntegrityError, connection
+from django.db import IntegrityError, connection, transaction
 
+from raftdjango.exceptions import TransactionConflict
 from raftdjango.transaction import atomic_retry
 from tests.cluster.project.models import Item
 
@@ -17,6 +18,11 @@ QUERY = (
     "INSERT INTO project_item (name, value) WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1"
     " FROM n WHERE i < %s) SELECT %s || ':' || i, 0 FROM n"
 )
+UPSERT = (
+    "INSERT INTO project_item (name, value) VALUES (%s, 0), (%s, 0), (%s, 0)"
+    " ON CONFLICT (name) DO UPDATE SET value = value + 1"
+)
+WITH_KEYS = "INSERT INTO project_item (id, name, value) VALUES (%s, %s, 0)"
 retrying = atomic_retry(attempts=50)
 
 
@@ -39,6 +45,12 @@ def delete_items() -> None:
 def execute(sql: str) -> None:
     with connection.cursor() as cursor:
         cursor.execute(sql)
+
+
+def execute_with(sql: str, *params: Any) -> int:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, params)
+        return int(cursor.lastrowid)
 
 
 def create_with_key(key: int, name: str) -> int:
@@ -68,7 +80,8 @@ class Life:
     def live(self, steps: int) -> None:
         doings = [self.one, self.one, self.in_a_block, self.many, self.mixed, self.chosen]
         doings += [self.raw, self.raw_in_a_block, self.raw_query, self.forget, self.reset]
-        weights = [6, 6, 4, 3, 3, 2, 2, 2, 2, 3, 0.7]
+        doings += [self.beside_chosen, self.upsert, self.undone, self.forget_all, self.rebuild]
+        weights = [6, 6, 4, 3, 3, 2, 2, 2, 2, 3, 0.7, 2, 2, 2, 1, 0.3]
         for doing in self.random.choices(doings, weights, k=steps):
             doing()
 
@@ -118,24 +131,71 @@ class Life:
             Item.objects.create(pk=highest_key() + self.random.randrange(1, 50), name=self.name())
 
     def raw(self) -> None:
-        with connection.cursor() as cursor:
-            cursor.execute(INSERT, [self.name()])
-            self.note(cursor.lastrowid)
+        self.note(execute_with(INSERT, self.name()))
 
     def raw_in_a_block(self) -> None:
         @retrying
         def insert() -> list[int]:
-            keys = []
-            with connection.cursor() as cursor:
-                for _ in range(2):
-                    cursor.execute(INSERT, [self.name()])
-                    keys.append(cursor.lastrowid)
-            return keys
+            return [execute_with(INSERT, self.name()) for _ in range(2)]
 
         self.note(*insert())
 
     def raw_query(self) -> None:
         self.note(*raw(self.name(), self.random.randrange(1, 60)))
+
+    def beside_chosen(self) -> None:
+        """SQLite counts on from a key that a row before has chosen."""
+        names = [self.name() for _ in range(4)]
+        chosen = max(highest_key() + self.random.randrange(-5, 50), 1)
+        keys = [chosen, None, None, chosen + self.random.randrange(1, 90)]
+        rows = [[key, name] for key, name in zip(keys, names, strict=True)]
+        with suppress(IntegrityError), connection.cursor() as cursor:
+            if self.random.random() < 0.5:
+                cursor.executemany(WITH_KEYS, rows)
+            else:
+                cursor.execute(WITH_KEYS + ", (%s, %s, 0)" * 3, [v for row in rows for v in row])
+            index = connection.replication.last_index
+            mine = Item.objects.filter(name__in=names[1:3]).values_list("pk", flat=True)
+            self.given.extend((index, key) for key in mine)
+
+    def upsert(self) -> None:
+        """Rows that are there already use keys up as well."""
+        old = Item.objects.order_by("?").values_list("name", flat=True).first()
+        names = [self.name(), old or self.name(), self.name()]
+
+        @retrying
+        def insert() -> list[int]:
+            with connection.cursor() as cursor:
+                cursor.execute(UPSERT, names)
+            new = Item.objects.filter(name__in=[names[0], names[2]])
+            return list(new.values_list("pk", flat=True))
+
+        self.note(*insert())
+
+    def undone(self) -> None:
+        """Rows of a savepoint that is rolled back."""
+
+        @retrying
+        def insert() -> list[int]:
+            keys = [Item.objects.create(name=self.name()).pk]
+            with suppress(ZeroDivisionError), transaction.atomic():
+                execute_with(INSERT, self.name())
+                Item.objects.create(name=self.name())
+                raise ZeroDivisionError
+            keys.append(execute_with(INSERT, self.name()))
+            return [*keys, Item.objects.create(name=self.name()).pk]
+
+        self.note(*insert())
+
+    def forget_all(self) -> None:
+        retrying(delete_items)()
+
+    def rebuild(self) -> None:
+        """As a migration would: SQLite's counter begins anew with the rows that are left."""
+        for _ in range(50):
+            with suppress(TransactionConflict), connection.schema_editor() as editor:
+                editor._remake_table(Item)
+                return
 
     def forget(self) -> None:
         """A key of a row that is gone must not be given again either."""

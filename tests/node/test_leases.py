@@ -6,7 +6,7 @@ import pytest
 
 from raftdjango.applier import Applied
 from raftdjango.node.limits import KEY_BLOCK_COUNT_MAX, KEY_LEASE_COUNT_MIN
-from raftdjango.node.writes.leases import Leases
+from raftdjango.node.writes.leases import LEASES_MAX, Leases
 from raftdjango.node.writes.proposals import Reason, Refusal
 from raftdjango.writeset import Verdict, VerdictKind, decode_command
 
@@ -204,10 +204,35 @@ def test_keys_above_those_of_others_are_leased_though_there_are_some(log):
     log.next_key = 1000
     got = log.lease(4, above=500)
     assert not got
-    assert log.grant() == 4, "as many as are wanted: there is no lack of keys"
+    assert log.grant() == KEY_LEASE_COUNT_MIN, "there is no lack of keys"
     assert got == [range(1000, 1004)]
     assert log.lease(1) == [range(2, 3)], "those below are for whoever does not mind"
     assert log.lease(4, above=1) == [range(3, 7)]
+
+
+def test_leases_that_are_used_up_grow_though_keys_below_are_left(log):
+    """Keys that are left to SQLite lie above all in use: what others have overtaken is no use."""
+    log.lease(1)
+    log.grant()
+    log.next_key = 1000
+    sizes = []
+    for above in range(999, 1250):
+        if not log.lease(1, above=above):
+            sizes.append(log.grant())
+    assert sizes == [16, 32, 64, 128, 256][: len(sizes)]
+    assert len(sizes) >= 4
+
+
+def test_of_keys_that_others_overtake_not_all_are_kept(log):
+    for number in range(3 * LEASES_MAX):
+        log.next_key = above = 1000 * number
+        got = log.lease(1, above=above - 1)
+        assert log.grant() == KEY_LEASE_COUNT_MIN
+        assert got == [range(above, above + 1)]
+    given = 0
+    while log.lease(KEY_LEASE_COUNT_MIN - 1):
+        given += 1
+    assert given == LEASES_MAX
 
 
 def test_who_wants_keys_above_all_that_can_be_leased_gets_others_at_once(log):

@@ -91,6 +91,8 @@ class SQLInsertCompiler(_TextOnce, compiler.SQLInsertCompiler):
         if self._key_field is None:
             return self._insert(returning_fields, autocommit=autocommit)
         self.query.fields = [*self.query.fields, self._key_field]
+        # Fields may create other rows in the midst of this, when they prepare their values.
+        outer = replication.keys_drawn_for
         goes_blind = autocommit and self.query.on_conflict is None
         try:
             for draws_left in reversed(range(DRAWS_MAX)):
@@ -106,7 +108,7 @@ class SQLInsertCompiler(_TextOnce, compiler.SQLInsertCompiler):
                     if not draws_left:
                         raise TransactionConflict(SCHEMA_CHANGED) from None
         finally:
-            replication.keys_drawn_for = None
+            replication.keys_drawn_for = outer
         raise AssertionError("unreachable")  # pragma: no cover
 
     def _field_without_key(self) -> Any:

@@ -71,7 +71,7 @@ class Replication:
         self.turn: bytes | None = None
         """The proposal id of the exclusive turn that the next transaction has."""
         self.fence = b""  # The migration lock's holder, while this connection migrates.
-        self._blind: tuple[BlindOperation, int] | None = None
+        self._blind: tuple[BlindOperation, int, int] | None = None
         self.keys_drawn_for: int | None = None
         """The schema version for which the keys in the statement about to be executed were drawn."""
 
@@ -271,7 +271,9 @@ class Replication:
         Set `expected_rows` to the row count that user code is told.  If it stays the block's only
         statement, reads included, the block commits as this operation.
         """
-        self._blind = (operation, id(self.speculation.block))
+        with self.speculation.undisturbed():
+            length = self.capture.length()
+        self._blind = (operation, id(self.speculation.block), length)
 
     def lock_for_update(self, table: str, keys: Sequence[Row]) -> None:
         """Have the rows with these keys checked at commit (`select_for_update()`).
@@ -350,10 +352,12 @@ class Replication:
     def _blind_operation(self) -> BlindOperation | None:
         if self._blind is None:
             return None
-        operation, block = self._blind
+        operation, block, length = self._blind
         present = self.speculation.block
-        only = present.statements == 1 and not present.locked and block == id(present)
-        only = only and not present.foreign_keys_off
+        only = present.statements == 1 and not present.locked and not present.keys_chosen
+        only = only and block == id(present)
+        with self.speculation.undisturbed():  # Nor has anything else written, in whatever way.
+            only = only and not present.foreign_keys_off and self.capture.length() == length
         return operation if only and self.table(operation.table.name) == operation.table else None
 
     # -- the client -----------------------------------------------------------------------------

@@ -38,6 +38,8 @@ FAST_S = 2.0
 SLOW_S = 60.0
 """A lease that lasts longer is followed by one of half the size."""
 REFILL_TIMEOUT_S = 10.0
+LEASES_MAX = 64
+"""Of a table.  More are what keys left to SQLite have overtaken; the oldest are given up."""
 
 Given = Callable[["range | Refusal"], None]
 
@@ -62,6 +64,8 @@ class _Waiter:
 class _Table:
     name: str
     leases: list[_Lease] = field(default_factory=list)
+    newest: _Lease | None = None
+    """The one made last, used up or not."""
     lease_count: int = KEY_LEASE_COUNT_MIN
     leased_at: float = 0.0
     """0: nothing is known of how quickly the last lease was used up."""
@@ -177,8 +181,9 @@ class Leases:
         table.asking = True
         now = self._now()
         wanted, waiting = sum(waiter.count for waiter in table.waiters), len(table.waiters)
-        if waiting and table.left >= wanted:
-            size = wanted  # For want of larger keys, not of more.
+        if waiting and table.left >= wanted and table.leases[-1] is table.newest:
+            # For want of larger keys, not of more: others have used such.  They may again.
+            size = max(wanted, KEY_LEASE_COUNT_MIN)
         else:
             table.adapt(now)
             size = max(table.lease_count, wanted, min(count, KEY_BLOCK_COUNT_MAX))
@@ -203,7 +208,8 @@ class Leases:
             assert end.verdict is not None
             table.leased_at = self._now()
             first = end.verdict.first_key
-            table.leases.append(_Lease(range(first, first + size), end.index))
+            table.newest = _Lease(range(first, first + size), end.index)
+            table.leases = [*table.leases[1 - LEASES_MAX :], table.newest]
             table.forget_until(self._schema_version)
         waiters, table.waiters = table.waiters, []
         now = self._now()

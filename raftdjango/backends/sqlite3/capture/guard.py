@@ -101,6 +101,7 @@ class Guard:
         self._lock = lock
         self._unlocked = 0
         self._statements = 0
+        self._executing = False
         self.transaction_open = False
         """Whether a SAVEPOINT would be inside a transaction of ours, and rows may be written."""
         self.let_pass = False
@@ -116,6 +117,11 @@ class Guard:
         self.observer: Callable[..., None] | None = None
         """Is told of everything that SQLite asks, while it is set."""
 
+    @property
+    def expects_changes(self) -> bool:
+        """Whether rows may be changed now, or SQLite will be asked about that anyway."""
+        return self._executing or self._unlocked > 0 or not self.transaction_open
+
     def unlocked(self) -> Self:
         """The backend's own statements: everything is allowed within `with guard.unlocked()`.
 
@@ -130,6 +136,15 @@ class Guard:
     def __exit__(self, *error: object) -> None:
         self._unlocked -= 1
         self._lock.__exit__(None, None, None)
+
+    @contextmanager
+    def statement(self) -> Iterator[None]:
+        """A statement of Django's cursors, which may change rows."""
+        self._executing = True
+        try:
+            yield
+        finally:
+            self._executing = False
 
     @contextmanager
     def as_statement(self) -> Iterator[None]:

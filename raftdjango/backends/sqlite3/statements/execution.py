@@ -6,6 +6,7 @@ import random
 import sqlite3
 import time
 from contextlib import closing, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from raftdjango.backends.sqlite3.capture import journal
@@ -27,7 +28,6 @@ from raftdjango.writeset.pinning import unpinnable
 
 if TYPE_CHECKING:
     from raftdjango import writeset
-    from raftdjango.backends.sqlite3.capture.tables import TableSpec
     from raftdjango.backends.sqlite3.cursor import ReplicatedCursor
     from raftdjango.backends.sqlite3.replication import Replication
 
@@ -211,14 +211,12 @@ class Statements:
         if statement.kind is not Kind.WRITE or self.as_statements:
             self._as_statement(statement)
             return
-        keyless = None
-        if self.replication.keys_drawn_for is None:
-            keyless = raw_keys.keyless(
-                statement.sql,
-                statement.params,
-                many=statement.many,
-                spec_of=self._spec_or_none,
-            )
+        keyless = raw_keys.keyless(
+            statement.sql,
+            statement.params,
+            many=statement.many,
+            spec_of=self.speculation.capture.spec,
+        )
         if keyless is None:
             self.speculation.run(statement.run)
         else:
@@ -237,19 +235,14 @@ class Statements:
 
     def _run_keyless(self, statement: Statement, keyless: raw_keys.Keyless) -> None:
         """Execute what leaves keys to SQLite, so that it chooses some that no other node gives."""
-        wrapper, table = self.replication.wrapper, keyless.table
-        raw_keys.reserve(wrapper, table, keyless.rows or 1)
+        reservation = raw_keys.Reservation(self.replication.wrapper, keyless)
+        run = partial(self.speculation.run, statement.run)
         if keyless.rows is not None:
-            self.speculation.run(statement.run)
+            reservation.execute(run)
             return
         self._own_savepoint("SAVEPOINT")
         try:
-            self.speculation.run(statement.run)
-            if needed := raw_keys.needed(wrapper, table):
-                self._own_savepoint("ROLLBACK TO")
-                self.speculation.capture.undone()
-                raw_keys.reserve(wrapper, table, needed)
-                self.speculation.run(statement.run)
+            reservation.execute_counted(run, self._undo_own)
         finally:
             self._own_savepoint("RELEASE")
 
@@ -302,11 +295,9 @@ class Statements:
             for verb in verbs:
                 self.speculation.connection.execute(f"{verb} {OWN_SAVEPOINT}")
 
-    def _spec_or_none(self, name: str) -> TableSpec | None:
-        try:
-            return self.speculation.capture.spec(name)
-        except NotReplicable:
-            return None
+    def _undo_own(self) -> None:
+        self._own_savepoint("ROLLBACK TO")
+        self.speculation.capture.undone()
 
     def _autocommit(self, statement: Statement) -> None:
         """A transaction of its own, executed again when another one came first.

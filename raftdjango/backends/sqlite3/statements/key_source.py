@@ -4,7 +4,7 @@ From the process' leased blocks, and from the node when those are empty.  A new 
 machine too.  While this connection has the write lock, that has to wait, but the node foretells what
 it comes to.  Where it cannot, because of what else waits to be applied, and where no lease comes for
 want of a leader, keys are chosen as the applier would lease them, from the snapshot: behind every key
-leased or used; somebody else who is given the same ones meanwhile is a conflict at commit.
+leased or used; if somebody else is given some of these first, that is a conflict at commit.
 In a transaction that has changed the schema they are chosen so as well: the node may not know its
 tables yet, and all leases from before it are void behind it.
 """
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 LEASE_UNDER_LOCK_S = 1.0
 """Long enough for a lease on a slow disk, and until the applier has taken the lock if that is what a
 lease waits for; too short to keep others waiting for a majority that is not there."""
-ALLOCATOR = "raftdjango_key"
-"""By table: the first key that was not leased yet."""
+_COUNTER = "max(CAST(seq AS INTEGER)) FROM main.sqlite_sequence"
+"""What SQLite makes of a counter, which users may have written."""
 
 
 def version_to_draw_for(replication: Replication) -> int:
@@ -71,32 +71,60 @@ def draw_keys(
         if not locked:
             raise
     if missing := count - len(keys):
-        local = next_local_key(_raw(connection), table, column)
-        first = max(local, max(keys, default=0) + 1)
+        first = max(behind_all(connection, table, column), max(keys, default=0) + 1)
         if first + missing > INTEGER_MAX:
             raise OperationalError(f"table {table} has no keys left")
         keys.extend(range(first, first + missing))
-        if not replication.has_changed_schema():
-            replication.speculation.depends_on_row(ALLOCATOR, (table,))
     return keys
 
 
-def largest_local_key(raw: sqlite3.Connection, table: str) -> int:
-    """The largest key that an AUTOINCREMENT table has or had, as the snapshot knows."""
-    largest = _number(raw, f"SELECT max(rowid) FROM main.{_quote(table)}")
-    return max(largest, _number(raw, "SELECT seq FROM sqlite_sequence WHERE name = ?", table), 0)
+def behind_all(connection: DatabaseWrapper, table: str, column: str) -> int:
+    """The first key behind all that the transaction's snapshot knows to be leased or used.
+
+    If anybody else is given one from there on first, that is a conflict at commit.
+    """
+    replication, raw = connection.replication, _raw(connection)
+    with replication.speculation.undisturbed():
+        name = replication.capture.spec(table).name  # As it was declared, by which keys are leased.
+        first = _next_local_key(raw, name, column)
+        # The table may be another one by now than the name means to everybody else.
+        if not replication.has_changed_schema():
+            replication.speculation.block.keys_chosen.setdefault(name, first)
+    return first
 
 
-def next_local_key(raw: sqlite3.Connection, table: str, column: str) -> int:
-    """The first key behind all that the connection's snapshot knows to be leased or used."""
-    name, key = _quote(table), _quote(column)
-    largest = _number(raw, f"SELECT max({key}) FROM {name}")
+def largest_local_key(raw: sqlite3.Connection, table: str, column: str) -> int:
+    """The largest key that a table has, or had with AUTOINCREMENT, as the snapshot knows."""
+    largest = _number(raw, f"SELECT max({_quote(column)}) FROM main.{_quote(table)}")
     try:
-        used = _number(raw, "SELECT seq FROM sqlite_sequence WHERE name = ?", table)
+        return max(largest, _number(raw, f"SELECT {_COUNTER} WHERE name = ?", table), 0)
     except sqlite3.OperationalError:
-        used = 0  # No table here is AUTOINCREMENT.
+        if _number(raw, "SELECT count(*) FROM main.sqlite_master WHERE name = 'sqlite_sequence'"):
+            raise
+        return max(largest, 0)  # No table here is AUTOINCREMENT.
+
+
+def largest_local_row(raw: sqlite3.Connection, table: str, column: str, up_to: int) -> int:
+    """The largest key of a row, up to that one."""
+    name, key = _quote(table), _quote(column)
+    return _number(raw, f"SELECT max({key}) FROM main.{name} WHERE {key} <= ?", up_to)
+
+
+def set_local_counter(connection: DatabaseWrapper, table: str, last: int) -> None:
+    """Have SQLite choose keys behind `last`, in the transaction that the connection is in."""
+    replication = connection.replication
+    raw = connection.connection
+    # Outside of the transaction, which may have been rolled back meanwhile, it would be committed.
+    with replication.speculation.undisturbed(), replication.capture.guard.unlocked():
+        change = "UPDATE main.sqlite_sequence SET seq = ? WHERE name = ?"
+        if not raw.execute(change, (last, table)).rowcount:
+            change = "INSERT INTO main.sqlite_sequence (seq, name) VALUES (?, ?)"
+            raw.execute(change, (last, table))
+
+
+def _next_local_key(raw: sqlite3.Connection, table: str, column: str) -> int:
     leased = _number(raw, "SELECT next_key FROM raftdjango_key WHERE table_name = ?", table)
-    return max(largest + 1, used + 1, leased, 1)
+    return max(largest_local_key(raw, table, column) + 1, leased, 1)
 
 
 def _prober(raw: sqlite3.Connection, table: str, column: str) -> Any:
@@ -110,7 +138,7 @@ def _prober(raw: sqlite3.Connection, table: str, column: str) -> Any:
     return probe
 
 
-def _number(raw: sqlite3.Connection, sql: str, *parameters: str) -> int:
+def _number(raw: sqlite3.Connection, sql: str, *parameters: str | int) -> int:
     # To its end: a statement left half-read would pin the connection's snapshot.
     rows = raw.execute(sql, parameters).fetchall()
     return (rows[0][0] or 0) if rows else 0

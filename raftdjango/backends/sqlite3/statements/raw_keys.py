@@ -3,183 +3,219 @@
 SQLite counts on from the largest key that a table has or had.  So its counter is raised first, in the
 transaction that the statement runs in and that undoes it, to right before a block of keys that is
 nobody else's and lies behind all that is in use: what SQLite chooses next is of that block.  How many
-keys a statement needs is counted from its text where it lists its rows; where a query gives them, a
-statement that runs out of its block is undone and executed again with one that is large enough.
+keys a statement needs is read in its text where that lists rows without keys.  Where a query gives them,
+or some have keys of their own, the statement is executed, the keys chosen are counted, and it is undone
+and executed again if there were any.
 """
 
 from __future__ import annotations
 
-import re
-from functools import lru_cache
+import sqlite3
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from raftdjango.backends.sqlite3.statements.inserts import Key, is_null, read_insert, read_keys
 from raftdjango.backends.sqlite3.statements.key_source import (
-    ALLOCATOR,
     LEASE_UNDER_LOCK_S,
+    behind_all,
     largest_local_key,
-    next_local_key,
+    largest_local_row,
+    set_local_counter,
 )
-from raftdjango.conf import get_settings
-from raftdjango.exceptions import ClusterUnavailable
+from raftdjango.exceptions import ClusterUnavailable, NotReplicable
+from raftdjango.writeset.rows import INTEGER_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from raftdjango.backends.sqlite3.base import DatabaseWrapper
     from raftdjango.backends.sqlite3.capture.tables import TableSpec
+    from raftdjango.backends.sqlite3.transactions.block import Block
 
-RAW_BLOCK_MIN, RAW_BLOCK_MAX = 16, 1024
-"""Keys that a transaction sets aside for a table at a time, unless one statement needs more: twice as
-many each time."""
-
-_NAME = r'(?:"(?:[^"]|"")+"|`(?:[^`]|``)+`|\[[^\]]+\]|\w+)'
-_INSERT = re.compile(
-    rf"\b(?:INSERT(?:\s+OR\s+\w+)?|REPLACE)\s+INTO\s+(?:{_NAME}\s*\.\s*)?(?P<table>{_NAME})"
-    r"(?:\s+AS\s+\w+)?\s*(?:\((?P<columns>[^)]*)\)\s*)?",
-    re.IGNORECASE,
-)
-_COMMENT = re.compile(r"/\*.*?\*/|--[^\n]*", re.DOTALL)
-_LISTED = re.compile(r"(?:VALUES\b(?!.*\b(?:UNION|EXCEPT|INTERSECT)\b)|DEFAULT\b)", re.I | re.S)
-_ONE_ROW_OF_PARAMETERS = re.compile(r"VALUES\s*\((?:\s*(?:%s|\?)\s*,?)+\)", re.IGNORECASE)
-_MAY_BE_NULL = re.compile(r"\b(?:NULL|SELECT|DEFAULT)\b", re.IGNORECASE)
-
-
-class Insert(NamedTuple):
-    """An INSERT, as far as keys are concerned."""
-
-    table: str
-    columns: tuple[str, ...]
-    """In lower case; none if it does not list them."""
-    rows: int | None
-    """That one execution writes at most; None if a query gives them."""
-    placeholders: bool
-    """Whether its rows consist of parameters and nothing else."""
-    may_be_null: bool
-    """Whether a NULL may stand among what it writes, parameters aside."""
+BLOCK_MIN, BLOCK_MAX = 16, 1024
+"""Keys that a block sets aside for a table at a time, unless one statement needs more: twice as many
+each time."""
+FAR_ABOVE = 2**52
+"""Where rows are counted that SQLite chooses keys for."""
+LEASED_MAX = 2**20
+"""More keys at a time no node gives."""
+_ALIASES = frozenset({"rowid", "oid", "_rowid_"})
+"""SQLite's own names of the key, where no column has them."""
 
 
 class Keyless(NamedTuple):
-    """A statement that has SQLite choose keys."""
+    """A statement that may have SQLite choose keys."""
 
-    table: str
+    spec: TableSpec
     rows: int | None
+    """That it writes at most, all without a key; None if it has to be executed to know."""
 
 
 def keyless(
-    sql: str, params: Any, *, many: bool, spec_of: Callable[[str], TableSpec | None]
+    sql: str, params: Any, *, many: bool, spec_of: Callable[[str], TableSpec]
 ) -> Keyless | None:
     """Whether SQLite may choose keys of an AUTOINCREMENT table for it."""
-    insert = _read(sql)
+    insert = read_insert(sql)
     if insert is None:
         return None
-    spec = spec_of(insert.table)
-    if spec is None or not spec.autoincrement or spec.rowid_key is None:
+    try:
+        spec = spec_of(insert.table)
+    except NotReplicable:
         return None
-    key = spec.rowid_key.lower()
-    if key in insert.columns and not _leaves_out(
-        insert, insert.columns.index(key), params if many else [params]
-    ):
+    if not spec.autoincrement or spec.rowid_key is None:
         return None
-    rows = insert.rows
-    return Keyless(spec.name, rows * len(params) if many and rows is not None else rows)
+    columns = insert.columns or tuple(name.lower() for name in spec.table.columns)
+    place = _place_of_key(spec, columns)
+    keys = read_keys(sql, insert, place, len(columns))
+    if keys is None:
+        return Keyless(spec, None)
+    executions = params if many else [params]
+    if place is None:
+        return Keyless(spec, len(keys) * len(executions))
+    return _with_keys(spec, keys, executions)
 
 
-def _leaves_out(insert: Insert, position: int, executions: Sequence[Any]) -> bool:
-    """Whether one of the keys that it lists may be NULL."""
-    if insert.may_be_null:
-        return True
-    for params in executions:
-        if not params:
-            continue
-        if insert.placeholders and isinstance(params, (tuple, list)):
-            params = params[position :: len(insert.columns)]
-        values = params.values() if isinstance(params, dict) else params
-        if any(value is None for value in values):
-            return True
-    return False
+def _place_of_key(spec: TableSpec, columns: Sequence[str]) -> int | None:
+    assert spec.rowid_key is not None
+    own = {name.lower() for name in spec.table.columns}
+    names = {spec.rowid_key.lower(), *(_ALIASES - own)}
+    return next((place for place, name in enumerate(columns) if name in names), None)
 
 
-@lru_cache(maxsize=512)
-def _read(sql: str) -> Insert | None:
-    found = _INSERT.search(sql)
-    if found is None:
-        sql = _COMMENT.sub(" ", sql)
-        found = _INSERT.search(sql)
-    if found is None:
+def _with_keys(spec: TableSpec, keys: Sequence[Key], executions: Sequence[Any]) -> Keyless | None:
+    """The same where rows list a key, which may be NULL."""
+    null = {is_null(key, params) for params in executions for key in keys}
+    if null <= {False}:
         return None
-    columns = tuple(_plain(name).lower() for name in (found["columns"] or "").split(",") if name)
-    listed = _LISTED.match(sql, found.end())
-    return Insert(
-        table=_plain(found["table"]),
-        columns=columns,
-        # Every row has its parenthesis; others among them do no harm.
-        rows=max(sql.count("(", found.end()), 1) if listed else None,
-        placeholders=_ONE_ROW_OF_PARAMETERS.match(sql, found.end()) is not None,
-        may_be_null=_MAY_BE_NULL.search(sql, found.end()) is not None,
-    )
+    if null == {True}:
+        return Keyless(spec, len(keys) * len(executions))
+    return Keyless(spec, None)
 
 
-def _plain(name: str) -> str:
-    """An identifier without its quotes."""
-    name = name.strip()
-    if name[:1] in {'"', "`"}:
-        return name[1:-1].replace(2 * name[0], name[0])
-    return name[1:-1] if name[:1] == "[" else name
+class Reservation:
+    """The keys from which SQLite chooses for one statement.
 
-
-def reserve(connection: DatabaseWrapper, table: str, count: int) -> None:
-    """Have SQLite choose the next `count` keys of `table` from a block that is nobody else's.
-
-    Call it in the transaction that the statement runs in, with the write lock.
+    To be made and used in the transaction that the statement runs in, with the write lock.
     """
-    block = connection.replication.speculation.block
-    last = largest_local_key(connection.connection, table)
-    at_hand = block.raw_keys.get(table, range(0))
-    if last + 1 in at_hand and at_hand.stop - last - 1 >= count:
-        return
-    count = max(count, RAW_BLOCK_MIN, min(2 * len(at_hand), RAW_BLOCK_MAX))
-    keys = _lease(connection, table, count, last)
-    _raise_sequence(connection, table, keys.start - 1)
-    block.raw_keys[table] = keys
 
+    def __init__(self, connection: DatabaseWrapper, keyless: Keyless) -> None:
+        self._connection = connection
+        self._replication = connection.replication
+        self._keyless = keyless
+        self._keys = range(0)
 
-def needed(connection: DatabaseWrapper, table: str) -> int:
-    """How many keys the last statement took, if it ran out of its block; 0 if it did not."""
-    keys = connection.replication.speculation.block.raw_keys[table]
-    last = largest_local_key(connection.connection, table)
-    return last + 1 - keys.start if last >= keys.stop else 0
+    def execute(self, execute: Callable[[], None]) -> None:
+        """Execute a statement of which it is known how many keys it takes."""
+        assert self._keyless.rows is not None
+        self._reserve(self._keyless.rows)
+        execute()
 
-
-def _lease(connection: DatabaseWrapper, table: str, count: int, above: int) -> range:
-    """Keys behind `above`: of the node, or as `draw_keys` chooses where none is to be had."""
-    replication = connection.replication
-    locked = replication.holds_write_lock()
-    if not replication.has_changed_schema():
+    def execute_counted(self, execute: Callable[[], None], undo: Callable[[], None]) -> None:
+        """Execute one that has to be executed to know, and then undone."""
         try:
-            keys = replication.client.lease_keys(
-                table,
-                count,
-                timeout_s=LEASE_UNDER_LOCK_S if locked else get_settings().commit_timeout_s,
-                after=replication.speculation.block.schema_version,
-                above=above,
-            )
-            if len(keys) >= count and keys.start > above:
-                return keys
-        except ClusterUnavailable:
-            if not locked:
+            count = self._count(execute)
+        except sqlite3.IntegrityError:
+            raise
+        except BaseException:
+            undo()
+            raise
+        if count == 0:
+            return
+        undo()
+        if count is None:
+            self._choose_from(self._behind_all())
+        else:
+            self._reserve(count)
+        try:
+            execute()
+        except sqlite3.IntegrityError:
+            if self._suffice():
                 raise
-        replication.speculation.depends_on_row(ALLOCATOR, (table,))
-    first = next_local_key(connection.connection, table, "rowid")
-    return range(first, first + count)
+        if not self._suffice():
+            # Chance had it write more.
+            undo()
+            self._choose_from(self._behind_all())
+            execute()
 
+    def _count(self, execute: Callable[[], None]) -> int | None:
+        """Execute it, where what SQLite chooses lies far above; how many keys that were.
 
-def _raise_sequence(connection: DatabaseWrapper, table: str, last: int) -> None:
-    replication = connection.replication
-    raw = connection.connection
-    # Outside of the transaction, which may have been rolled back meanwhile, it would be committed.
-    with replication.speculation.undisturbed(), replication.capture.guard.unlocked():
-        raised = raw.execute(
-            "UPDATE sqlite_sequence SET seq = max(seq, ?) WHERE name = ?", (last, table)
-        )
-        if not raised.rowcount:
-            raw.execute("INSERT INTO sqlite_sequence (name, seq) VALUES (?, ?)", (table, last))
+        None if that did not do, or if a row has a key of its own that lies above all others.
+        """
+        last = self._last()
+        if last >= FAR_ABOVE:
+            return None
+        self._count_on_from(FAR_ABOVE)
+        failure = None
+        try:
+            execute()
+        except sqlite3.IntegrityError as error:
+            if str(error).startswith("CHECK"):
+                return None  # Perhaps because of these keys.
+            failure = error
+        raw = self._connection.connection
+        chosen, own = self._last() - FAR_ABOVE, largest_local_row(raw, *self._place, FAR_ABOVE)
+        if chosen:
+            # The row that failed may have taken one as well.
+            return chosen + (failure is not None) if own <= last else None
+        self._count_on_from(max(own, last))
+        if failure is not None:
+            raise failure
+        return 0
+
+    def _reserve(self, count: int) -> None:
+        """Have it choose from so many keys."""
+        last = self._last()
+        at_hand = self._block.raw_keys.get(self._keyless.spec.name, range(0))
+        if last + 1 in at_hand and at_hand.stop - last - 1 >= count:
+            self._keys = at_hand
+            return
+        if not self._replication.in_autocommit():
+            count = max(count, BLOCK_MIN, min(2 * len(at_hand), BLOCK_MAX))
+        self._choose_from(self._lease(count, last))
+
+    def _suffice(self) -> bool:
+        return self._last() < self._keys.stop
+
+    def _last(self) -> int:
+        """The largest key that the table has or had."""
+        return largest_local_key(self._connection.connection, *self._place)
+
+    @property
+    def _place(self) -> tuple[str, str]:
+        """Table and column."""
+        spec = self._keyless.spec
+        assert spec.rowid_key is not None
+        return spec.name, spec.rowid_key
+
+    def _choose_from(self, keys: range) -> None:
+        self._count_on_from(keys.start - 1)
+        self._block.raw_keys[self._keyless.spec.name] = self._keys = keys
+
+    def _count_on_from(self, last: int) -> None:
+        set_local_counter(self._connection, self._keyless.spec.name, last)
+
+    @property
+    def _block(self) -> Block:
+        return self._replication.speculation.block
+
+    def _lease(self, count: int, above: int) -> range:
+        """Keys behind `above`: of the process, of the node, or as `draw_keys` chooses without."""
+        replication = self._replication
+        if replication.has_changed_schema() or count > LEASED_MAX:
+            return self._behind_all()
+        try:
+            keys = replication.allocator.take_above(
+                replication.client,
+                self._keyless.spec.name,
+                count,
+                above=above,
+                timeout_s=LEASE_UNDER_LOCK_S,
+                version=self._block.schema_version,
+            )
+        except ClusterUnavailable:
+            return self._behind_all()
+        return keys if len(keys) >= count and keys.start > above else self._behind_all()
+
+    def _behind_all(self) -> range:
+        """As many as there are: if somebody else is given some of them first, this is not committed."""
+        return range(behind_all(self._connection, *self._place), INTEGER_MAX)

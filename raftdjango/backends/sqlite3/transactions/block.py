@@ -39,6 +39,8 @@ class Block:
     renewed: bool = False
     wrote: bool = False
     """It may have changed rows, though perhaps undone that: reads are not remembered any more."""
+    keys_chosen: dict[str, int] = field(default_factory=dict)
+    """By table: from which key on rows were given some without a lease."""
     raw_keys: dict[str, range] = field(default_factory=dict)
     """By table: the block of keys that SQLite's own sequence was raised to last."""
     failures: Failures = field(default_factory=Failures)

@@ -21,6 +21,7 @@ from raftdjango.exceptions import (
 )
 from raftdjango.naming import row_name
 from raftdjango.writeset import Command, Verdict, VerdictKind, WriteSet, encode_command
+from raftdjango.writeset.chosen_keys import keys_chosen
 
 if TYPE_CHECKING:
     from raftdjango.backends.sqlite3.replication import Replication
@@ -56,7 +57,8 @@ def collect(replication: Replication, *, blind: Operation | None = None) -> Unit
     speculation = replication.speculation
     block: Block = speculation.block
     with speculation.undisturbed():
-        operations = (*block.locked, *journal.operations(replication.capture))
+        chosen = (keys_chosen(table, first) for table, first in block.keys_chosen.items())
+        operations = (*chosen, *block.locked, *journal.operations(replication.capture))
         if not any(journal.changes_something(operation) for operation in operations):
             return None
         recorder = speculation.recorder

@@ -16,11 +16,14 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from raftdjango.backends.sqlite3.statements.classify import Kind, classify
 from raftdjango.exceptions import NotReplicable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import Never, Self
+
+    from raftdjango.backends.sqlite3.capture.guard import Guard
 
 T = TypeVar("T")
 _TEXT_FACTORY: Any = vars(sqlite3.Connection)["text_factory"]
@@ -38,6 +41,7 @@ class LockedConnection(sqlite3.Connection):
         self.made_by_user: set[str] = set()
         """Names of functions and collations, in lower case, that are not (or no longer) SQLite's own."""
         self._extensible = False
+        self._guard: Guard | None = None
         self._plain = 0
         self._row_factory: Any = None
         self._text_factory: Any = str
@@ -174,9 +178,23 @@ class LockedConnection(sqlite3.Connection):
 
     # -- what would lead past replication -------------------------------------------------------
 
-    def guard_by(self, guard: Callable[..., int]) -> None:
+    def guard_by(self, guard: Guard) -> None:
         """Have SQLite ask `guard` before it compiles a statement."""
+        self._guard = guard
         super().set_authorizer(guard)
+
+    def refuse_changes(self, sql: Any) -> None:
+        """Of rows, by the driver's own cursors: nobody would know which keys they were given, nor that
+        the block did more than Django's own statements.
+        """
+        guard = self._guard
+        if guard is None or guard.expects_changes or not isinstance(sql, str):
+            return
+        if classify(sql) is Kind.WRITE:
+            _refuse(
+                "rows are changed through Django's cursors, not the driver's own. "
+                "Use django.db.connection.cursor()"
+            )
 
     def set_authorizer(self, *args: Any, **kwargs: Any) -> Never:
         """Refused: there is one already, and SQLite has room for no other."""
@@ -262,11 +280,13 @@ class LockedCursor(sqlite3.Cursor):
     def execute(self, *args: Any, **kwargs: Any) -> Self:
         """As the driver's."""
         with self.connection.lock:
+            self.connection.refuse_changes(args[0] if args else None)
             return super().execute(*args, **kwargs)
 
     def executemany(self, *args: Any, **kwargs: Any) -> Self:
         """As the driver's."""
         with self.connection.lock:
+            self.connection.refuse_changes(args[0] if args else None)
             return super().executemany(*args, **kwargs)
 
     def executescript(self, *args: Any, **kwargs: Any) -> Self:

@@ -357,12 +357,6 @@ class Speculation:
             spec = self.capture.spec(table)
             self.block.locked.append(ValidatedRead(spec.table, key, digest))
 
-    def depends_on_row(self, table: str, key: Row) -> None:
-        """Have a row validated at commit whatever savepoint is rolled back: the block has acted on it."""
-        with self.undisturbed():
-            spec, digest = self.capture.spec(table), self.digest_of(table, key)
-            self.block.locked.append(ValidatedRead(spec.table, key, digest))
-
     def digest_of(self, table: str, key: Row) -> bytes:
         """Digest of a row as it is now; empty if there is none."""
         row = self.connection.execute(self.capture.spec(table).select_sql, key).fetchone()
@@ -371,7 +365,7 @@ class Speculation:
     def run(self, execute: Callable[[], Any]) -> None:
         """Execute a statement that may write, with capture in place for every table it writes."""
         try:
-            with self.lock:
+            with self.lock, self.guard.statement():
                 self._run_captured(execute)
         except sqlite3.Error as error:
             # Not under the lock, for which the watchdog may be waiting.

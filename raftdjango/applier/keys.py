@@ -137,13 +137,15 @@ def _follow(
     cursor: sqlite3.Cursor, counters: dict[str, int], before: dict[int, str], after: dict[int, str]
 ) -> None:
     for place, old in before.items():
+        if old in after.values():
+            continue
         new = after.get(place)
         following = next_key(cursor, old)
-        if new is None:
+        if new is None or new in before.values():  # which auto-vacuum has moved there
             # Another may take its place: a table is rebuilt so, and loses SQLite's counter.
             following = max(following, min(counters.get(old, 0) + 1, INTEGER_MAX))
             new = old
-        elif new != old:
+        else:
             cursor.execute(f"DELETE FROM main.{KEY} WHERE table_name = ?", (old,))
         if following > next_key(cursor, new):
             _lease_up_to(cursor, new, following)

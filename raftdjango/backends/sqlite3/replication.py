@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sqlite3
 import weakref
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 from django.db.backends.utils import strip_quotes
@@ -332,17 +332,14 @@ class Replication:
             return
         block = speculation.block
         unit = commit.collect(self, blind=self._blind_operation())
-        if unit is not None and not block.failures.met and holds_up_others(self.wrapper.alias):
-            with speculation.write_lock.keep():
-                speculation.roll_back()
-                commit.propose(self, unit)
-            return
-        speculation.roll_back()
-        if unit is None:
-            return
-        if block.failures.met:
-            confirm(self, block.failures)
-        commit.propose(self, unit)
+        kept = unit is not None and not block.failures.met and holds_up_others(self.wrapper.alias)
+        with speculation.write_lock.keep() if kept else nullcontext():
+            speculation.roll_back()
+            if unit is None:
+                return
+            if block.failures.met:
+                confirm(self, block.failures)
+            commit.propose(self, unit)
 
     def roll_back(self) -> None:
         """The outermost rollback."""
@@ -376,21 +373,19 @@ class Replication:
         keys_after: int,
     ) -> Outcome:
         """Propose; inside Django's `TestCase` have it applied on this very connection."""
-        client: Any = self.client
-        outcome: Outcome
         if not self.nested.active:
-            outcome = client.propose(
+            return self.client.propose(
                 proposal_id,
                 command,
                 timeout_s=timeout_s,
                 want_keys=want_keys or None,
                 keys_after=keys_after,
             )
-            return outcome
+        client: Any = self.client
         self.speculation.start_writing()
         try:
             with self.capture.guard.unlocked(), self.speculation.connection.plain():
-                outcome = client.propose_nested(self.speculation.connection, command)
+                outcome: Outcome = client.propose_nested(self.speculation.connection, command)
                 return outcome
         finally:
             # The triggers do not know the applier from anybody else.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from raftdjango.applier import Applied
+from raftdjango.backends.sqlite3.statements.raw_keys import LEASED_MAX
 from raftdjango.node.limits import KEY_BLOCK_COUNT_MAX, KEY_LEASE_COUNT_MIN
 from raftdjango.node.writes.leases import LEASES_MAX, Leases
 from raftdjango.node.writes.proposals import Reason, Refusal
@@ -251,3 +252,8 @@ def test_a_lease_that_fails_refuses_who_wants_keys_above(log):
     got = log.lease(4, above=500)
     log.refuse(Refusal(Reason.UNAVAILABLE, "no leader"))
     assert [end.reason for end in got] == [Reason.UNAVAILABLE]
+
+
+def test_a_worker_asks_for_no_more_than_a_node_gives():
+    """It would be given less, and have leased them in vain."""
+    assert LEASED_MAX == KEY_BLOCK_COUNT_MAX
